@@ -1,0 +1,155 @@
+package boot
+
+// Reason names why something was refused, ignored or failed. One value is at
+// once the log attribute, the metric label, the API field and, by Text, the
+// sentence that people read. The set is closed.
+type Reason string
+
+// ReasonNone: nothing was refused.
+const ReasonNone Reason = ""
+
+// Reasons for saying nothing to a DHCP packet, in the order they are tested.
+const (
+	ReasonParse       Reason = "parse"
+	ReasonNotRequest  Reason = "not_request"
+	ReasonSelf        Reason = "self"
+	ReasonHops        Reason = "hops"
+	ReasonInterface   Reason = "interface"
+	ReasonNoAddress   Reason = "no_address"
+	ReasonRelay       Reason = "relay"
+	ReasonSource      Reason = "source"
+	ReasonNoType      Reason = "no_type"
+	ReasonType        Reason = "type"
+	ReasonClass       Reason = "class"
+	ReasonOtherServer Reason = "other_server"
+	ReasonHW          Reason = "hw"
+	ReasonGUID        Reason = "guid"
+	ReasonArch        Reason = "arch"
+	ReasonNoLoader    Reason = "no_loader"
+	ReasonPolicy      Reason = "policy"
+	ReasonHTTP4011    Reason = "http_4011"
+	ReasonTooLong     Reason = "too_long"
+	ReasonRate        Reason = "rate"
+	ReasonObserve     Reason = "observe"
+	ReasonSend        Reason = "send"
+	ReasonInternal    Reason = "internal"
+)
+
+// Reasons of the TFTP server.
+const (
+	ReasonTFTPRequest   Reason = "tftp_request"
+	ReasonTFTPWrite     Reason = "tftp_write"
+	ReasonTFTPName      Reason = "tftp_name"
+	ReasonNotFound      Reason = "not_found"
+	ReasonClientLimit   Reason = "client_limit"
+	ReasonTotalLimit    Reason = "total_limit"
+	ReasonClientAborted Reason = "client_aborted"
+	ReasonClientSilent  Reason = "client_silent"
+	ReasonRead          Reason = "read"
+)
+
+// Reasons of the HTTP server for machines.
+const (
+	ReasonParameter   Reason = "parameter"
+	ReasonMethod      Reason = "method"
+	ReasonInterrupted Reason = "interrupted"
+	ReasonRender      Reason = "render"
+)
+
+// Reasons of health: what keeps a part of the box from working.
+const (
+	ReasonPortTaken      Reason = "port_taken"
+	ReasonPermission     Reason = "permission"
+	ReasonNoInterface    Reason = "no_interface"
+	ReasonLinkDown       Reason = "link_down"
+	ReasonBootfiles      Reason = "bootfiles"
+	ReasonStateVolatile  Reason = "state_volatile"
+	ReasonStateFull      Reason = "state_full"
+	ReasonClockUnset     Reason = "clock_unset"
+	ReasonStarting       Reason = "starting"
+	ReasonFailed         Reason = "failed"
+	ReasonOption60       Reason = "option60"
+	ReasonOtherPXE       Reason = "other_pxe"
+	ReasonServerBootFile Reason = "server_boot_file"
+	ReasonLoop           Reason = "loop"
+	ReasonNameNeedsDNS   Reason = "http-name-needs-dns"
+	ReasonFilesDir       Reason = "files_dir"
+)
+
+// reasonTexts is the whole set; a test proves that every constant has a text.
+var reasonTexts = map[Reason]string{
+	ReasonParse:       "The packet could not be decoded as DHCP.",
+	ReasonNotRequest:  "The packet is a reply of some server, not a request.",
+	ReasonSelf:        "The packet was sent by this box itself.",
+	ReasonHops:        "The packet went through more than 16 relays: probably a loop.",
+	ReasonInterface:   "The packet came in on an interface that this box is not set to serve.",
+	ReasonNoAddress:   "This box has no IPv4 address on that interface yet; it answers as soon as it has one.",
+	ReasonRelay:       "The packet came through a relay that is not allowed. Add the relay's address to the setting relays.allow.",
+	ReasonSource:      "The request came from an address that is neither on this LAN nor in an allowed client network (setting relays.clients).",
+	ReasonNoType:      "The packet has no DHCP message type (plain BOOTP).",
+	ReasonType:        "The message is not one that a boot server answers; the site's DHCP server does.",
+	ReasonClass:       "The sender is not a network boot client.",
+	ReasonOtherServer: "The request is meant for another boot server.",
+	ReasonHW:          "The hardware address is missing, too long, all zero or a group address.",
+	ReasonGUID:        "The machine identifier (option 97) is malformed. The setting lenient_guid answers such clients anyway.",
+	ReasonArch:        "The client's architecture is unknown or has no network boot program, and no rule names one.",
+	ReasonNoLoader:    "There is no boot program for this architecture on the box. Put one under the same name into the files directory.",
+	ReasonPolicy:      "A rule says that this machine is not to boot from the network.",
+	ReasonHTTP4011:    "HTTP Boot clients have no business on port 4011.",
+	ReasonTooLong:     "The boot file name does not fit the reply; nothing was sent rather than a cut name. Shorten it.",
+	ReasonRate:        "Too many requests in a short time from one hardware address, or from all together.",
+	ReasonObserve:     "Observe mode: the reply was decided and logged, not sent.",
+	ReasonSend:        "The reply could not be sent.",
+	ReasonInternal:    "A defect in bootpuck was caught while handling this request; please report it.",
+
+	ReasonTFTPRequest:   "The TFTP request is malformed.",
+	ReasonTFTPWrite:     "Writing by TFTP is not allowed.",
+	ReasonTFTPName:      "The file name is empty or leaves the served tree.",
+	ReasonNotFound:      "There is no such file.",
+	ReasonClientLimit:   "This client has too many transfers open.",
+	ReasonTotalLimit:    "The box has too many transfers open.",
+	ReasonClientAborted: "The client ended the transfer with an error.",
+	ReasonClientSilent:  "The client stopped answering during the transfer.",
+	ReasonRead:          "The file could not be read.",
+
+	ReasonParameter:   "A parameter of the request is malformed.",
+	ReasonMethod:      "The method is not one this address answers.",
+	ReasonInterrupted: "The client closed the connection before the end.",
+	ReasonRender:      "The script could not be rendered; the safe menu was sent instead.",
+
+	ReasonPortTaken:      "Another program on this machine holds the port.",
+	ReasonPermission:     "No permission to open the port: start as root or grant CAP_NET_BIND_SERVICE and CAP_NET_RAW.",
+	ReasonNoInterface:    "A named interface does not exist on this machine.",
+	ReasonLinkDown:       "No served interface has a link.",
+	ReasonBootfiles:      "Boot files are missing or damaged in this build. Run make bootfiles and build again.",
+	ReasonStateVolatile:  "The state directory cannot be written: the box serves from memory and forgets at power-off.",
+	ReasonStateFull:      "The state partition is full: new history is kept in memory only.",
+	ReasonClockUnset:     "The clock has not been set; times are counted from power-on.",
+	ReasonStarting:       "Starting.",
+	ReasonFailed:         "This part has failed and is being restarted.",
+	ReasonOption60:       "The site's DHCP server itself sends option 60 (PXEClient). UEFI clients then ignore every other boot server (PXE-E16). Remove option 60 from that DHCP server.",
+	ReasonOtherPXE:       "Another PXE boot server answers on this LAN; clients pick between the two by their own rules.",
+	ReasonServerBootFile: "The site's DHCP server names a boot file of its own. iPXE and UEFI clients still follow this box; shim and GRUB may not.",
+	ReasonLoop:           "The same first stage was offered to this machine more than three times within a minute: a loop, or a client that cannot use it.",
+	ReasonNameNeedsDNS:   "The HTTP Boot address has a host name: clients accept it only when the site's DHCP server names a DNS server. Use an IP address.",
+	ReasonFilesDir:       "The files directory cannot be read.",
+}
+
+// Text is the sentence for people; for a value outside the set it is the value.
+func (r Reason) Text() string {
+	if t, ok := reasonTexts[r]; ok {
+		return t
+	}
+	return string(r)
+}
+
+// Silences lists the reasons for not answering a DHCP packet, in the order in
+// which they are tested. It is the label set of the silence counter.
+func Silences() []Reason {
+	return []Reason{
+		ReasonParse, ReasonNotRequest, ReasonSelf, ReasonHops, ReasonInterface, ReasonNoAddress,
+		ReasonRelay, ReasonSource, ReasonNoType, ReasonType, ReasonClass, ReasonOtherServer, ReasonHW,
+		ReasonGUID, ReasonArch, ReasonNoLoader, ReasonPolicy, ReasonHTTP4011, ReasonTooLong, ReasonRate,
+		ReasonObserve, ReasonSend, ReasonInternal,
+	}
+}

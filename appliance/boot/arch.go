@@ -1,6 +1,9 @@
 package boot
 
-import "strconv"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Arch is a client system architecture as carried in DHCP option 93
 // (RFC 4578 section 2.1; values are IANA's "Processor Architecture Types").
@@ -122,4 +125,18 @@ func (a Arch) Info() (info ArchInfo, ok bool) {
 func (a Arch) String() string {
 	i, _ := a.Info()
 	return i.Name
+}
+
+// ParseArch reads a name of the table ("uefi-x64") or a number.
+func ParseArch(s string) (Arch, error) {
+	for _, i := range archs {
+		if i.Name == s {
+			return i.Arch, nil
+		}
+	}
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("architecture %.40q: want a name like uefi-x64 or a number", s)
+	}
+	return Arch(n), nil
 }

@@ -74,6 +74,9 @@ const (
 	ReasonLoop           Reason = "loop"
 	ReasonNameNeedsDNS   Reason = "http-name-needs-dns"
 	ReasonFilesDir       Reason = "files_dir"
+	ReasonArchConflict   Reason = "arch_conflict"
+	ReasonNoLease        Reason = "no_lease"
+	ReasonEventsDropped  Reason = "events_dropped"
 )
 
 // reasonTexts is the whole set; a test proves that every constant has a text.
@@ -133,6 +136,9 @@ var reasonTexts = map[Reason]string{
 	ReasonLoop:           "The same first stage was offered to this machine more than three times within a minute: a loop, or a client that cannot use it.",
 	ReasonNameNeedsDNS:   "The HTTP Boot address has a host name: clients accept it only when the site's DHCP server names a DNS server. Use an IP address.",
 	ReasonFilesDir:       "The files directory cannot be read.",
+	ReasonArchConflict:   "Option 93 and the class string of this client name different architectures; option 93 was followed.",
+	ReasonNoLease:        "A client asked this box for an address, which it never gives: it has taken a boot offer for an address offer.",
+	ReasonEventsDropped:  "More was going on than is recorded one by one; the counters are complete.",
 }
 
 // Text is the sentence for people; for a value outside the set it is the value.

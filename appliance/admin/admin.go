@@ -1,0 +1,290 @@
+// Package admin is the operator's side of the box over HTTP: the status page,
+// the event API and the health tree. It has its own listeners, apart from the
+// boot plane.
+//
+// Threat model, until claim and login exist: everything here is read-only, so a
+// stranger on the LAN can look at what he could overhear anyway (hardware
+// addresses, boot file names) and change nothing. Every handler answers GET and
+// HEAD only, sends a policy that forbids scripts and framing, bounds its
+// readers, and escapes whatever came from clients.
+package admin
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/bootpuck/bootpuck/appliance/boot"
+	"github.com/bootpuck/bootpuck/appliance/health"
+	"github.com/bootpuck/bootpuck/appliance/journal"
+)
+
+// Box is what the pages show of the box; the functions are called per request
+// and must not block.
+type Box struct {
+	Name       string
+	Version    string
+	AdminPort  int // for the link from the boot plane's page; 0: no link
+	Started    time.Time
+	Observe    bool
+	Health     func() health.Report
+	Interfaces func() []Interface
+	Responders func() []Responder
+	Journal    *journal.Journal
+	Metrics    http.Handler // nil: no /metrics on the admin port
+	Now        func() time.Time
+}
+
+// Interface is a network interface as the status page shows it.
+type Interface struct {
+	Name   string   `json:"name"`
+	MAC    string   `json:"mac"`
+	Up     bool     `json:"up"`
+	Served bool     `json:"served"`
+	Addrs  []string `json:"addresses"`
+}
+
+// Responder is another DHCP or PXE server as the status page shows it.
+type Responder struct {
+	Addr      string    `json:"addr"`
+	MAC       string    `json:"mac"`
+	Interface string    `json:"interface"`
+	Role      string    `json:"role"`
+	Says      []string  `json:"says,omitempty"`
+	LastSeen  time.Time `json:"last_seen"`
+}
+
+// Limits of the event API.
+const (
+	defaultEvents = 200
+	maxEvents     = 4096
+	// keepAlive is how often an idle stream gets a comment, so that proxies and
+	// the reader know that it lives.
+	keepAlive = 15 * time.Second
+)
+
+// Handler is the admin plane.
+func Handler(b *Box) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", b.status)
+	mux.HandleFunc("GET /health.json", b.health)
+	mux.HandleFunc("GET /api/v1/events", b.events)
+	mux.HandleFunc("GET /api/v1/status", b.statusJSON)
+	if b.Metrics != nil {
+		mux.Handle("GET /metrics", b.Metrics)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "only GET and HEAD are answered here", http.StatusMethodNotAllowed)
+			return
+		}
+		http.Error(w, "no such page; see /", http.StatusNotFound)
+	})
+	return guard(mux)
+}
+
+// guard sets the headers that keep hostile strings harmless in a browser.
+func guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (b *Box) health(w http.ResponseWriter, _ *http.Request) {
+	r := b.Health()
+	code := http.StatusOK
+	if s := r.Worst(); s == health.Failed || s == health.Blocked {
+		code = http.StatusServiceUnavailable
+	}
+	writeJSON(w, code, struct {
+		Worst health.Status `json:"worst"`
+		health.Report
+	}{r.Worst(), r})
+}
+
+func (b *Box) statusJSON(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, struct {
+		Name       string      `json:"name"`
+		Version    string      `json:"version"`
+		Started    time.Time   `json:"started"`
+		Observe    bool        `json:"observe"`
+		Interfaces []Interface `json:"interfaces"`
+		Responders []Responder `json:"responders"`
+	}{b.Name, b.Version, b.Started, b.Observe, b.Interfaces(), b.Responders()})
+}
+
+// events answers with JSON, or with a stream when the reader asks for
+// text/event-stream. Parameters: after (sequence number), limit. A stream
+// resumes by the Last-Event-ID header.
+func (b *Box) events(w http.ResponseWriter, r *http.Request) {
+	after, limit := uint64(0), defaultEvents
+	var err error
+	q := r.URL.Query()
+	if s := q.Get("after"); s != "" {
+		if after, err = strconv.ParseUint(s, 10, 64); err != nil {
+			problem(w, "after: want a sequence number")
+			return
+		}
+	}
+	if s := q.Get("limit"); s != "" {
+		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxEvents {
+			problem(w, fmt.Sprintf("limit: want a number from 1 to %d", maxEvents))
+			return
+		}
+	}
+	if r.Header.Get("Accept") != "text/event-stream" {
+		list, last := b.Journal.Since(after, limit)
+		if list == nil {
+			list = []boot.Event{}
+		}
+		writeJSON(w, http.StatusOK, struct {
+			Events []boot.Event `json:"events"`
+			Last   uint64       `json:"last"`
+		}{list, last})
+		return
+	}
+	if s := r.Header.Get("Last-Event-ID"); s != "" {
+		if n, err := strconv.ParseUint(s, 10, 64); err == nil {
+			after = n
+		}
+	}
+	b.stream(w, r, after, limit)
+}
+
+// stream sends past events above after, then live ones until the reader leaves.
+func (b *Box) stream(w http.ResponseWriter, r *http.Request, after uint64, limit int) {
+	sub := b.Journal.Subscribe(r.Context())
+	if sub == nil {
+		w.Header().Set("Retry-After", "10")
+		http.Error(w, "too many live readers", http.StatusServiceUnavailable)
+		return
+	}
+	rc := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "text/event-stream")
+	send := func(e boot.Event) bool {
+		if e.Seq <= after {
+			return true // was in the history already
+		}
+		after = e.Seq
+		data, err := json.Marshal(e)
+		if err != nil {
+			return false
+		}
+		// A reader that stopped reading must not hold the connection for ever.
+		_ = rc.SetWriteDeadline(b.Now().Add(2 * keepAlive))
+		_, err = fmt.Fprintf(w, "id: %d\nevent: %s\ndata: %s\n\n", e.Seq, e.Kind, data)
+		return err == nil
+	}
+	past, _ := b.Journal.Since(after, limit)
+	for _, e := range past {
+		if !send(e) {
+			return
+		}
+	}
+	_, _ = fmt.Fprint(w, ": live\n\n")
+	if rc.Flush() != nil {
+		return
+	}
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case e, open := <-sub.Events():
+			if !open || !send(e) {
+				return
+			}
+			if n := sub.Missed(); n > 0 {
+				if _, err := fmt.Fprintf(w, "event: missed\ndata: %d\n\n", n); err != nil {
+					return
+				}
+			}
+		case <-tick.C:
+			_ = rc.SetWriteDeadline(b.Now().Add(2 * keepAlive))
+			if _, err := fmt.Fprint(w, ": still here\n\n"); err != nil {
+				return
+			}
+		}
+		if rc.Flush() != nil {
+			return
+		}
+	}
+}
+
+func problem(w http.ResponseWriter, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(http.StatusBadRequest)
+	_ = json.NewEncoder(w).Encode(map[string]any{"title": "Bad request", "status": http.StatusBadRequest, "detail": detail})
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		http.Error(w, "internal error", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
+	w.WriteHeader(code)
+	_, _ = w.Write(buf.Bytes())
+}
+
+//go:embed pages.html
+var pagesText string
+
+var pages = template.Must(template.New("").Funcs(template.FuncMap{
+	"clock": func(t time.Time) string { return t.Format("15:04:05") },
+	"ms":    func(d time.Duration) string { return strconv.FormatFloat(d.Seconds()*1000, 'f', 1, 64) + " ms" },
+}).Parse(pagesText))
+
+// statusEvents is how many events the status page shows.
+const statusEvents = 60
+
+func (b *Box) status(w http.ResponseWriter, _ *http.Request) {
+	list, _ := b.Journal.Since(0, maxEvents)
+	shown := make([]boot.Event, 0, statusEvents)
+	for i := len(list) - 1; i >= 0 && len(shown) < statusEvents; i-- {
+		if k := list[i].Kind; k != boot.KindSilence && k != boot.KindLease {
+			shown = append(shown, list[i])
+		}
+	}
+	b.page(w, "status", map[string]any{
+		"Box": b, "Up": b.Now().Sub(b.Started).Truncate(time.Second), "Health": b.Health(),
+		"Interfaces": b.Interfaces(), "Responders": b.Responders(), "Events": shown,
+	})
+}
+
+// FrontPage is the box's page on the boot plane: who this is and where the
+// operator's side is, nothing else.
+func FrontPage(b *Box) http.Handler {
+	return guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		link := ""
+		if b.AdminPort != 0 {
+			link = adminURL(r.Host, b.AdminPort)
+		}
+		b.page(w, "front", map[string]any{"Box": b, "Link": link, "Health": b.Health()})
+	}))
+}
+
+func (b *Box) page(w http.ResponseWriter, name string, data any) {
+	var buf bytes.Buffer
+	if err := pages.ExecuteTemplate(&buf, name, data); err != nil {
+		http.Error(w, "the page could not be made", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
+	_, _ = w.Write(buf.Bytes())
+}

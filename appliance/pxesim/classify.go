@@ -158,7 +158,7 @@ func Select(p *Profile, offers []Offer) (Choice, Why) {
 	case FamilyBIOS:
 		c = selectBIOS(p, offers, &why)
 	case FamilyPi3, FamilyPi4:
-		c = selectPi(&why)
+		c = selectPi(offers, &why)
 	default:
 		return none, why
 	}
@@ -648,8 +648,12 @@ func classifyPi(p *Profile, o Offer) (Class, string) {
 	return ClassUnusable, "no address and no Raspberry Pi Boot menu entry"
 }
 
-func selectPi(why *Why) Choice {
+func selectPi(offers []Offer, why *Why) Choice {
 	dhcp, menu := indexOf(why, ClassDHCPOnly), indexOf(why, ClassPiMenu)
+	if menu >= 0 && !unset(offers[menu].Packet.YIAddr) {
+		why.Text = "address and boot server from the DHCP server"
+		return Choice{DHCP: menu, Proxy: -1}
+	}
 	if dhcp >= 0 && menu >= 0 {
 		why.Text = "address from the DHCP server, boot server from the proxy"
 		return Choice{DHCP: dhcp, Proxy: menu}

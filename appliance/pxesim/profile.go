@@ -151,6 +151,10 @@ func (p *Profile) check() error {
 		return fmt.Errorf("profile %q: no discover waits", p.Name)
 	case len(p.class()) > 255:
 		return fmt.Errorf("profile %q: class of %d bytes", p.Name, len(p.class()))
+	case len(p.RequestWaits) == 0 && p.Family != FamilyPi3:
+		return fmt.Errorf("profile %q: no request waits", p.Name)
+	case len(p.BINLWaits) == 0 && (p.Family == FamilyBIOS || p.Family == FamilyUEFI || p.Family == FamilyIPXE):
+		return fmt.Errorf("profile %q: no waits for port 4011", p.Name)
 	case len(p.TFTP.Waits) == 0 && p.Family != FamilyHTTP:
 		return fmt.Errorf("profile %q: no tftp waits", p.Name)
 	}

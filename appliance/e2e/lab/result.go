@@ -1,0 +1,185 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Goal says when a client has booted far enough.
+type Goal struct {
+	// Console texts, one of which must appear on the serial console. Empty:
+	// the kernel's complete arrival is enough.
+	Console []string
+	// Kernels are the base names of files that count as the payload's kernel.
+	Kernels []string
+	// Limit from power-on.
+	Limit time.Duration
+}
+
+// Seconds is a duration that reads well in a table and in JSON. Negative means
+// that it did not happen.
+type Seconds float64
+
+// String has two decimals, or a dash.
+func (s Seconds) String() string {
+	if s < 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", float64(s))
+}
+
+// Result is one row of the table.
+type Result struct {
+	Server  string `json:"server"`  // form: process, image, dnsmasq
+	DHCP    string `json:"dhcp"`    // the site's own DHCP server
+	Trouble string `json:"trouble"` // what the site does wrong, or "none"
+	Client  string `json:"client"`
+	Accel   Accel  `json:"accel"`
+	Booted  string `json:"booted"` // what was seen running, or "" with Error
+	// Path is what the client fetched, in order, up to the payload.
+	Path []string `json:"path"`
+	// All from the first DISCOVER the client sent, seconds.
+	Script  Seconds `json:"script_s"`  // request of the first script, over any protocol
+	Kernel  Seconds `json:"kernel_s"`  // last byte of the kernel
+	Payload Seconds `json:"payload_s"` // its marker on the console
+	// PowerOn is the time from power-on to the first DISCOVER: the firmware's
+	// own, no server can change it.
+	PowerOn   Seconds  `json:"power_on_s"`
+	Discovers int      `json:"discovers"` // DISCOVERs sent
+	Styles    []string `json:"styles"`    // how boot offers were taken: direct, 4011
+	Error     string   `json:"error,omitempty"`
+}
+
+// Watch follows a client until it reaches the goal, ends or exceeds the limit,
+// and says what happened. The timings come from the wire alone.
+func Watch(ctx context.Context, g *Guest, goal Goal) Result {
+	ctx, cancel := context.WithDeadlineCause(ctx, g.Started.Add(goal.Limit),
+		fmt.Errorf("not reached within %s of power-on", goal.Limit))
+	defer cancel()
+	isKernel := func(m Mark) bool {
+		return (m.Kind == KindHTTPDone && strings.HasPrefix(m.Note, "GET ") || m.Kind == KindTFTPDone) &&
+			slices.Contains(goal.Kernels, path.Base(m.Name))
+	}
+	var seen string
+	var at time.Time
+	var err error
+	if len(goal.Console) > 0 {
+		seen, at, err = g.Console.WaitFor(ctx, goal.Console...)
+	} else {
+		err = waitMark(ctx, g, isKernel)
+		seen = "kernel fetched"
+	}
+	r := Summarize(g.Shim.Timeline.Marks(), g.Started, isKernel)
+	if err != nil {
+		r.Error = err.Error()
+		return r
+	}
+	r.Booted = seen
+	if first, ok := g.Shim.Timeline.First(func(m Mark) bool { return m.Kind == KindDiscover }); ok && !at.IsZero() {
+		r.Payload = Seconds(at.Sub(first.At).Seconds())
+	}
+	return r
+}
+
+func waitMark(ctx context.Context, g *Guest, match func(Mark) bool) error {
+	for {
+		changed := g.Shim.Timeline.Changed()
+		if _, ok := g.Shim.Timeline.First(match); ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-g.Exited():
+			return fmt.Errorf("QEMU ended: %s", g.QEMUOutput())
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Summarize computes a row's figures from a timeline.
+func Summarize(marks []Mark, powerOn time.Time, isKernel func(Mark) bool) Result {
+	r := Result{Script: -1, Kernel: -1, Payload: -1, PowerOn: -1}
+	var first time.Time
+	since := func(at time.Time) Seconds { return Seconds(at.Sub(first).Seconds()) }
+	sawOffer := false
+	style := func(s string) {
+		if !slices.Contains(r.Styles, s) {
+			r.Styles = append(r.Styles, s)
+		}
+	}
+	asked4011 := false
+	for _, m := range marks {
+		if m.Kind == KindDiscover {
+			r.Discovers++
+			if first.IsZero() {
+				first = m.At
+				r.PowerOn = Seconds(m.At.Sub(powerOn).Seconds())
+			}
+		}
+		if first.IsZero() {
+			continue
+		}
+		switch m.Kind {
+		case KindDiscover:
+			sawOffer, asked4011 = false, false
+		case KindBootOffer:
+			sawOffer = true
+		case KindPXERequest:
+			asked4011 = true
+			style("4011")
+		case KindTFTPRequest, KindHTTPRequest:
+			if sawOffer && !asked4011 {
+				style("direct")
+			}
+			sawOffer = false
+			name := m.Name
+			if m.Kind == KindTFTPRequest {
+				name = "tftp:" + name
+			}
+			if r.Kernel < 0 && m.Note != "HEAD" && len(r.Path) < 24 && (len(r.Path) == 0 || r.Path[len(r.Path)-1] != name) {
+				r.Path = append(r.Path, name)
+			}
+		case KindScript:
+			if r.Script < 0 {
+				r.Script = since(m.At)
+			}
+		}
+		if r.Kernel < 0 && isKernel(m) {
+			r.Kernel = since(m.At)
+		}
+	}
+	return r
+}
+
+// Table renders results as a Markdown table, in the order given.
+func Table(results []Result) string {
+	var b strings.Builder
+	b.WriteString("| client | DHCP server | server | trouble | accel | booted | DISCOVER to script s | to kernel s | to payload s | power-on to DISCOVER s | how | path |\n")
+	b.WriteString("|---|---|---|---|---|---|--:|--:|--:|--:|---|---|\n")
+	for _, r := range results {
+		booted := r.Booted
+		if r.Error != "" {
+			booted = "**no**: " + firstLine(r.Error, "")
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.Client, r.DHCP, r.Server, r.Trouble, r.Accel,
+			cell(booted), r.Script, r.Kernel, r.Payload, r.PowerOn, strings.Join(r.Styles, ", "), cell(strings.Join(r.Path, " → ")))
+	}
+	return b.String()
+}
+
+// cell keeps a text from breaking out of its table cell.
+func cell(s string) string {
+	return strings.NewReplacer("|", "\\|", "\n", " ").Replace(s)
+}
+
+// JSON renders results for machines.
+func JSON(results []Result) ([]byte, error) {
+	out, err := json.MarshalIndent(results, "", "  ")
+	return append(out, '\n'), err
+}

@@ -233,6 +233,7 @@ func TestDecide(t *testing.T) {
 		"http arch, pxe":     {client(FirmwareUEFI, 16), Policy{}, Decision{Form: FormDirect, File: "x86_64/snponly.efi", Stage1: true}},
 		"pi":                 {client(FirmwareRPi, 0), Policy{}, Decision{Form: FormRPi, NextServer: true}},
 		"pi, own file":       {client(FirmwareRPi, 0), Policy{Rules: []Rule{{File: "u-boot.bin"}}}, Decision{Form: FormDirect, File: "u-boot.bin"}},
+		"taken for a pi":     {client(FirmwareBIOS, 0), Policy{Rules: []Rule{{As: new(ArchRPIBoot)}}}, Decision{Form: FormRPi, NextServer: true}},
 		"unknown":            {unknown, Policy{}, Decision{Reason: ReasonArch}},
 		"unknown, rule":      {unknown, Policy{Rules: []Rule{{File: "x"}}}, Decision{Form: FormDirect, File: "x"}},
 		"unknown, as":        {unknown, Policy{Rules: []Rule{{As: &x64}}}, Decision{Form: FormDirect, File: "x86_64/snponly.efi", Stage1: true}},
@@ -242,7 +243,10 @@ func TestDecide(t *testing.T) {
 		"deny another":       {client(FirmwareBIOS, 0), Policy{Rules: []Rule{{MAC: "52:54:00:00:00:02", Deny: true}}}, Decision{Form: FormDirect, File: "undionly.kpxe", Stage1: true}},
 		"snoozed":            {client(FirmwareBIOS, 0), Policy{Rules: []Rule{{Snooze: now.Add(time.Second)}}}, Decision{Reason: ReasonPolicy}},
 		"snooze over":        {client(FirmwareBIOS, 0), Policy{Rules: []Rule{{Snooze: now}}}, Decision{Form: FormDirect, File: "undionly.kpxe", Stage1: true}},
-		"rule file":          {client(FirmwareUEFI, 7), Policy{Rules: []Rule{{Archs: []Arch{7}, File: "x86_64/ipxe.efi", Delay: time.Millisecond}}}, Decision{Form: FormDirect, File: "x86_64/ipxe.efi", Delay: time.Millisecond}},
+		"rule file":          {client(FirmwareUEFI, 7), Policy{Rules: []Rule{{Archs: []Arch{7}, File: "x86_64/ipxe.efi", Delay: time.Millisecond}}}, Decision{Form: FormDirect, File: "x86_64/ipxe.efi", Stage1: true, Delay: time.Millisecond}},
+		"rule build, ipxe":   {ipxe, Policy{Rules: []Rule{{File: "ipxe.pxe"}}}, Decision{Form: FormScript, File: "http://192.0.2.2/b", Priority: true}},
+		"rule build, dumb":   {dumb, Policy{Rules: []Rule{{File: "x86_64/ipxe.efi"}}}, Decision{Form: FormScript, File: "tftp://192.0.2.2/x86_64/ipxe.efi", Stage1: true, Priority: true}},
+		"rule build, none":   {client(FirmwareUEFI, 7), Policy{Rules: []Rule{{File: "x86_64/ipxe.efi"}}, Has: func(f string) bool { return f == "x86_64/snponly.efi" }}, Decision{Reason: ReasonNoLoader}},
 		"rule file, ipxe":    {ipxe, Policy{Rules: []Rule{{File: "files/a.ipxe"}}}, Decision{Form: FormScript, File: "http://192.0.2.2/files/a.ipxe", Priority: true}},
 		"rule url, ipxe":     {ipxe, Policy{Rules: []Rule{{File: "http://h/x"}}}, Decision{Form: FormScript, File: "http://h/x", Priority: true}},
 		"first rule wins":    {client(FirmwareBIOS, 0), Policy{Rules: []Rule{{File: "one"}, {Deny: true}}}, Decision{Form: FormDirect, File: "one"}},
@@ -269,13 +273,14 @@ func TestStyleFollowsTheClient(t *testing.T) {
 		want Form
 	}{
 		"first sight":                      {History{}, 1, FormDirect},
-		"same transaction again":           {History{Form: FormDirect, XID: 1}, 1, FormTwoStep},
-		"and again":                        {History{Form: FormTwoStep, XID: 1}, 1, FormDirect},
+		"same transaction again":           {History{Form: FormDirect, XID: 1, Age: 4 * time.Second}, 1, FormTwoStep},
+		"same packet by another way":       {History{Form: FormDirect, XID: 1, Age: time.Millisecond}, 1, FormDirect},
+		"and again":                        {History{Form: FormTwoStep, XID: 1, Age: SamePacket}, 1, FormDirect},
 		"came back without a download":     {History{Form: FormDirect, XID: 1}, 2, FormTwoStep},
 		"asked 4011, then nothing":         {History{Form: FormTwoStep, XID: 1, Asked: true}, 2, FormDirect},
 		"downloaded, next boot":            {History{Form: FormTwoStep, XID: 1, Loaded: true, Worked: FormTwoStep}, 2, FormTwoStep},
 		"downloaded once, interrupted now": {History{Form: FormTwoStep, XID: 1, Worked: FormTwoStep}, 2, FormTwoStep},
-		"what worked fails now":            {History{Form: FormTwoStep, XID: 2, Worked: FormTwoStep}, 2, FormDirect},
+		"what worked fails now":            {History{Form: FormTwoStep, XID: 2, Worked: FormTwoStep, Age: time.Second}, 2, FormDirect},
 		"duplicate after a download":       {History{Form: FormDirect, XID: 1, Loaded: true, Worked: FormDirect}, 1, FormDirect},
 	} {
 		if got := ask(step.h, step.xid); got != step.want {
@@ -351,6 +356,13 @@ func TestLoopGuard(t *testing.T) {
 		}
 	}
 	raised = 0
+	c.MAC = "52:54:00:00:00:08"
+	for i := range 4 {
+		offer(stage1, time.Duration(i)*SamePacket/5)
+	}
+	if raised != 0 {
+		t.Error("one packet that came by several ways is taken for a loop")
+	}
 	c.MAC = "52:54:00:00:00:09"
 	for i := range 10 {
 		offer(stage1, time.Duration(i)*21*time.Second)

@@ -99,6 +99,12 @@ type History struct {
 // what the client is.
 const RecentOffer = 60 * time.Second
 
+// SamePacket is how long after an offer the same transaction is taken for the
+// same packet that came a second way (two network cards of the box on one LAN,
+// a relay beside the client), not for a retry: firmware waits for a second and
+// more.
+const SamePacket = 100 * time.Millisecond
+
 // Decision is what a client is to be given, or why nothing.
 type Decision struct {
 	Reason     Reason // ReasonNone when the client is answered
@@ -130,13 +136,21 @@ func Decide(c Client, p Policy, h History, at netip.Addr, now time.Time) Decisio
 		arch, archKnown = *rule.As, true
 	}
 	d := Decision{Delay: rule.Delay, Config: rule.Config, Prefix: rule.Prefix}
-	if c.Firmware == FirmwareRPi && rule.File == "" && rule.As == nil {
+	pi := c.Firmware == FirmwareRPi && rule.As == nil || rule.As != nil && *rule.As == ArchRPIBoot
+	if pi && rule.File == "" {
 		d.Form, d.NextServer = FormRPi, true
 		return d
 	}
-	file := rule.File
-	info, _ := arch.Info()
-	if file == "" && (!archKnown || info.Loader == "") {
+	file, loader := rule.File, ""
+	if info, _ := arch.Info(); archKnown {
+		loader = info.Loader
+	}
+	if isIPXE(file) {
+		// A rule that names another build of iPXE is about the first stage. To
+		// an iPXE that has no need of one it would be a loop.
+		file, loader = "", file
+	}
+	if file == "" && loader == "" {
 		return Decision{Reason: ReasonArch}
 	}
 	if c.Firmware == FirmwareIPXE {
@@ -147,15 +161,15 @@ func Decide(c Client, p Policy, h History, at netip.Addr, now time.Time) Decisio
 		case c.CanHTTP():
 			d.File = p.URL(at) + ScriptPath
 		default:
-			d.File, d.Stage1 = "tftp://"+at.String()+"/"+info.Loader, true
+			d.File, d.Stage1 = "tftp://"+at.String()+"/"+loader, true
 		}
-		if d.Stage1 && !p.has(info.Loader) {
+		if d.Stage1 && !p.has(loader) {
 			return Decision{Reason: ReasonNoLoader}
 		}
 		return d
 	}
 	if file == "" {
-		file, d.Stage1 = info.Loader, true
+		file, d.Stage1 = loader, true
 		if !p.has(file) {
 			return Decision{Reason: ReasonNoLoader}
 		}
@@ -168,8 +182,21 @@ func Decide(c Client, p Policy, h History, at netip.Addr, now time.Time) Decisio
 		return d
 	}
 	d.File = file
+	info, _ := arch.Info()
 	d.Form = pxeForm(info.Platform, rule.Form, p.FirstForm, c.XID, h)
 	return d
+}
+
+// isIPXE says whether a file of the box is a build of iPXE, by its name.
+func isIPXE(file string) bool {
+	if strings.Contains(file, "://") {
+		return false
+	}
+	switch file[strings.LastIndexByte(file, '/')+1:] {
+	case "undionly.kpxe", "undionly.kkpxe", "undionly.pxe", "ipxe.kpxe", "ipxe.pxe", "ipxe.efi", "snponly.efi", "snp.efi":
+		return true
+	}
+	return false
 }
 
 // pxeForm chooses between the two PXE styles. BIOS ROMs always get the direct
@@ -193,6 +220,8 @@ func pxeForm(platform Platform, pinned, first Form, xid uint32, h History) Form 
 		return first
 	}
 	switch {
+	case h.XID == xid && h.Age < SamePacket:
+		return h.Form
 	case h.XID == xid && !h.Loaded:
 		return h.Form.other()
 	case h.XID != xid && !h.Loaded && h.Worked == FormNone:

@@ -69,11 +69,12 @@ func (m *Memory) Offered(c Client, d Decision, now time.Time) (loop bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.touch(c.MAC)
+	again := r.last.XID == c.XID && !r.at.IsZero() && now.Sub(r.at) < SamePacket
 	r.last, r.at = c, now
 	if d.Form == FormDirect || d.Form == FormTwoStep {
 		r.form, r.xid, r.asked, r.loaded = d.Form, c.XID, false, false
 	}
-	if !d.Stage1 {
+	if !d.Stage1 || again {
 		return false
 	}
 	copy(r.stage1[1:], r.stage1[:loopLimit-1])

@@ -1,8 +1,8 @@
 package proxydhcp
 
 import (
-	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // RelayMode says which relayed packets are answered.
@@ -22,47 +22,8 @@ const (
 // Relays is the policy for packets that come from beyond the link.
 type Relays struct {
 	Mode    RelayMode
-	Allow   []netip.Prefix // RelayList: addresses of relays (giaddr)
+	Allow   []netip.Addr   // RelayList: addresses of relays (giaddr)
 	Clients []netip.Prefix // RelayList: networks of clients that may ask on 4011
-}
-
-// ParseRelays reads the settings: a mode ("" is auto), and addresses or
-// networks in CIDR form. Errors name the offending text.
-func ParseRelays(mode string, allow, clients []string) (Relays, error) {
-	r := Relays{Mode: RelayMode(mode)}
-	switch r.Mode {
-	case "":
-		r.Mode = RelayAuto
-	case RelayAuto, RelayOff, RelayList:
-	default:
-		return Relays{}, fmt.Errorf("relays.mode %q: want auto, off or list", mode)
-	}
-	var err error
-	if r.Allow, err = parsePrefixes("relays.allow", allow); err != nil {
-		return Relays{}, err
-	}
-	if r.Clients, err = parsePrefixes("relays.clients", clients); err != nil {
-		return Relays{}, err
-	}
-	if r.Mode != RelayList && len(r.Allow)+len(r.Clients) > 0 {
-		return Relays{}, fmt.Errorf("relays.mode %q: relays.allow and relays.clients need the mode list", r.Mode)
-	}
-	return r, nil
-}
-
-func parsePrefixes(key string, texts []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, t := range texts {
-		p, err := netip.ParsePrefix(t)
-		if a, aerr := netip.ParseAddr(t); aerr == nil {
-			p, err = netip.PrefixFrom(a, a.BitLen()), nil
-		}
-		if err != nil || !p.Addr().Is4() {
-			return nil, fmt.Errorf("%s: %q is neither an IPv4 address nor a network like 192.0.2.0/24", key, t)
-		}
-		out = append(out, p.Masked())
-	}
-	return out, nil
 }
 
 // notGlobal are the IPv4 networks of IANA's special-purpose registry that are
@@ -100,7 +61,7 @@ func (l Relays) allowsRelay(giaddr netip.Addr, in Interface) bool {
 	case RelayOff:
 		return false
 	case RelayList:
-		return inAny(l.Allow, giaddr)
+		return slices.Contains(l.Allow, giaddr)
 	}
 	return in.onLink(giaddr) || inAny(notGlobal, giaddr)
 }

@@ -21,6 +21,7 @@ type Result struct {
 	Interface string      // name of the interface the packet came in on
 	Client    boot.Client // as far as it could be read: at least the MAC
 	Decision  boot.Decision
+	Relay     netip.Addr // giaddr, when the packet came through a relay
 	// Lease is the address that the client asks the site's DHCP server for, in
 	// a REQUEST that was overheard (Reason is ReasonType then).
 	Lease netip.Addr
@@ -48,6 +49,9 @@ func Reply(raw []byte, env Env) Result {
 		return res
 	}
 	res.Class = string(r.option(optClass))
+	if r.relayed() {
+		res.Relay = r.giaddr
+	}
 	in, at, reason := e.sender(r)
 	res.Interface = in.Name
 	if reason == boot.ReasonNone {
@@ -230,6 +234,9 @@ func (e *Env) client(r *request) boot.Client {
 	}
 	if c.GUID.IsZero() {
 		c.GUID = last.GUID
+		if c.Firmware == boot.FirmwareBIOS && last.Firmware == boot.FirmwareRPi {
+			c.Firmware = last.Firmware // the identifier was what told the two apart
+		}
 	}
 	if !c.ArchKnown {
 		c.Arch, c.Archs, c.ArchKnown = last.Arch, last.Archs, last.ArchKnown

@@ -45,6 +45,9 @@ const (
 	opReply   = 2
 	// maxHops is how many relays a packet may have passed (RFC 1542 section 4.1.1).
 	maxHops = 16
+	// maxPacket is more than an Ethernet frame carries; the codec would join
+	// the pieces of options of longer ones without a bound.
+	maxPacket = 2048
 )
 
 // request is one decoded packet. Everything in it is a stranger's claim.
@@ -82,7 +85,7 @@ func decode(raw []byte, port int) (r *request, ok bool) {
 		r.hlen, r.mac = raw[2], boot.MACOf(chaddr)
 		r.xid = uint32(raw[4])<<24 | uint32(raw[5])<<16 | uint32(raw[6])<<8 | uint32(raw[7])
 	}
-	if len(raw) < headerLen {
+	if len(raw) < headerLen || len(raw) > maxPacket {
 		return r, false
 	}
 	p, err := dhcpv4.FromBytes(raw)

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// maxAnswer bounds what is read from a box, in bytes.
+const maxAnswer = 16 << 20
+
+// boxFlag defines -box on f.
+func boxFlag(f *flag.FlagSet) *string {
+	return f.String("box", "http://127.0.0.1:8080", "address of the box's admin port")
+}
+
+// ask sends a GET to the box.
+func ask(ctx context.Context, box, path string, header http.Header) (*http.Response, error) {
+	u, err := url.Parse(box)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("-box %q: want an address like http://192.0.2.2:8080", box)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(box, "/")+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range header {
+		req.Header[k] = v
+	}
+	r, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("reach the box: %w (is it on, and is -box right?)", err)
+	}
+	return r, nil
+}
+
+// part is one node of the health tree.
+type part struct {
+	Title    string `json:"title"`
+	Status   string `json:"status"`
+	Reason   string `json:"reason"`
+	Text     string `json:"text"`
+	Detail   string `json:"detail"`
+	Children []part `json:"children"`
+}
+
+func runHealth(ctx context.Context, args []string, out io.Writer) error {
+	f := newFlags("health", out)
+	box := boxFlag(f)
+	asJSON := f.Bool("json", false, "print the box's answer as it is")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	r, err := ask(ctx, *box, "/health.json", nil)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read the box's answer: %w", err)
+	}
+	var h struct {
+		Worst string `json:"worst"`
+		part
+	}
+	if err := json.Unmarshal(data, &h); err != nil || h.Worst == "" {
+		return fmt.Errorf("%s did not answer like a bootpuck (status %s)", *box, r.Status)
+	}
+	if *asJSON {
+		fmt.Fprintln(out, string(bytes.TrimSpace(data)))
+	} else {
+		h.print(out, 0)
+	}
+	if h.Worst == "failed" || h.Worst == "blocked" {
+		return errBad
+	}
+	return nil
+}
+
+func (p part) print(out io.Writer, depth int) {
+	line := fmt.Sprintf("%s%-9s %s", strings.Repeat("  ", depth), p.Status, p.Title)
+	for _, s := range []string{p.Text, p.Detail} {
+		if s != "" {
+			line += ": " + printable(s)
+		}
+	}
+	fmt.Fprintln(out, line)
+	for _, c := range p.Children {
+		c.print(out, depth+1)
+	}
+}
+
+// event is what is shown of one event.
+type event struct {
+	Seq        uint64    `json:"seq"`
+	Time       time.Time `json:"time"`
+	Kind       string    `json:"kind"`
+	Reason     string    `json:"reason"`
+	ReasonText string    `json:"reason_text"`
+	MAC        string    `json:"mac"`
+	Addr       string    `json:"addr"`
+	Arch       string    `json:"arch"`
+	Form       string    `json:"form"`
+	File       string    `json:"file"`
+	Bytes      int64     `json:"bytes"`
+	DurationMS float64   `json:"duration_ms"`
+	Retries    int       `json:"retries"`
+	Text       string    `json:"text"`
+}
+
+func runEvents(ctx context.Context, args []string, out io.Writer) error {
+	f := newFlags("events", out)
+	box := boxFlag(f)
+	follow := f.Bool("f", false, "go on as events happen, until interrupted")
+	asJSON := f.Bool("json", false, "one JSON object a line")
+	n := f.Int("n", 50, "how many past events")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	if *n < 1 {
+		return fmt.Errorf("-n %d: want at least 1", *n)
+	}
+	path := "/api/v1/events?limit=" + strconv.Itoa(*n)
+	show := func(raw []byte) error {
+		if *asJSON {
+			var b bytes.Buffer
+			if err := json.Compact(&b, raw); err != nil {
+				return fmt.Errorf("read an event: %w", err)
+			}
+			fmt.Fprintln(out, b.String())
+			return nil
+		}
+		var e event
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return fmt.Errorf("read an event: %w", err)
+		}
+		fmt.Fprintln(out, e)
+		return nil
+	}
+	if *follow {
+		return stream(ctx, *box, path, show)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	r, err := ask(ctx, *box, path, nil)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("the box answered %s", r.Status)
+	}
+	var list struct {
+		Events []json.RawMessage `json:"events"`
+	}
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxAnswer)).Decode(&list); err != nil {
+		return fmt.Errorf("read the box's answer: %w", err)
+	}
+	for _, raw := range list.Events {
+		if err := show(raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func stream(ctx context.Context, box, path string, show func([]byte) error) error {
+	r, err := ask(ctx, box, path, http.Header{"Accept": {"text/event-stream"}})
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("the box answered %s", r.Status)
+	}
+	lines := bufio.NewScanner(r.Body)
+	lines.Buffer(nil, 1<<20)
+	missed := false
+	for lines.Scan() {
+		line := lines.Text()
+		if strings.HasPrefix(line, "event: ") {
+			missed = line == "event: missed"
+		}
+		if data, ok := strings.CutPrefix(line, "data: "); ok && !missed {
+			if err := show([]byte(data)); err != nil {
+				return err
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return nil // the operator has seen enough
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("follow events: %w", err)
+	}
+	return fmt.Errorf("the box ended the stream")
+}
+
+// String is one line for people.
+func (e event) String() string {
+	words := []string{e.Time.Local().Format("15:04:05.000"), e.Kind}
+	add := func(format, s string) {
+		if s != "" {
+			words = append(words, fmt.Sprintf(format, printable(s)))
+		}
+	}
+	add("(%s)", e.Form)
+	add("%s", e.MAC)
+	add("%s", e.Addr)
+	add("%s", e.Arch)
+	add("%s", e.File)
+	if e.Bytes > 0 {
+		words = append(words, fmt.Sprintf("%d bytes in %.1f ms", e.Bytes, e.DurationMS))
+	}
+	if e.Retries > 0 {
+		words = append(words, fmt.Sprintf("%d sent again", e.Retries))
+	}
+	add("[%s]", e.Reason)
+	add("%s", e.ReasonText)
+	add("%s", e.Text)
+	return strings.Join(words, " ")
+}
+
+// printable replaces what could steer a terminal: events carry file names and
+// classes that strangers chose.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return '�'
+		}
+		return r
+	}, s)
+}

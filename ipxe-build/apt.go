@@ -24,9 +24,9 @@ type archive interface {
 	// fetchPackage writes the pinned package to the file dst. It says where it
 	// was found and whether the archive's signature vouches for these bytes.
 	fetchPackage(ctx context.Context, p bootfiles.Package, dst string) (origin, error)
-	// fetchPool writes the file below the archive's base to dst. Only the hash
-	// vouches for it.
-	fetchPool(ctx context.Context, pool, sha256, dst string) error
+	// fetchPool writes the file below the archive's base to dst. Nothing vouches
+	// for it: the caller compares it with its pin.
+	fetchPool(ctx context.Context, pool, dst string) error
 }
 
 // origin says how a package was obtained.
@@ -160,7 +160,7 @@ func (a *apt) fetchPackage(ctx context.Context, p bootfiles.Package, dst string)
 	}
 	var errs []error
 	for _, pool := range p.Pool {
-		err := a.fetchPool(ctx, pool, p.SHA256, dst)
+		err := a.fetchPool(ctx, pool, dst)
 		if err == nil {
 			return origin{why: strings.Join(why, ", ")}, nil
 		}
@@ -219,8 +219,9 @@ func (a *apt) download(ctx context.Context, s *session, p bootfiles.Package, dst
 	return copyFile(debs[0], dst)
 }
 
-// fetchPool implements archive.
-func (a *apt) fetchPool(ctx context.Context, pool, sha256, dst string) error {
+// fetchPool implements archive. The hash is not passed on to apt: its complaint
+// would not say which bytes came instead.
+func (a *apt) fetchPool(ctx context.Context, pool, dst string) error {
 	var errs []error
 	for _, mirror := range a.mirrors {
 		dir, err := os.MkdirTemp(a.dir, "pool-")
@@ -232,7 +233,7 @@ func (a *apt) fetchPool(ctx context.Context, pool, sha256, dst string) error {
 			return fmt.Errorf("download %s: %w", pool, err)
 		}
 		file := filepath.Join(dir, "file")
-		_, stderr, err := a.run(ctx, dir, a.helper, "download-file", poolURI(mirror, pool), file, "SHA256:"+sha256)
+		_, stderr, err := a.run(ctx, dir, a.helper, "download-file", poolURI(mirror, pool), file)
 		if err == nil {
 			return copyFile(file, dst)
 		}
@@ -389,7 +390,3 @@ func complaint(stderr string) string {
 	}
 	return "\n\t" + strings.Join(lines, "\n\t")
 }
-
-// errWrongDownload says that the mirror delivered something else than was pinned:
-// not a file that is gone, but one that must not be used.
-var errWrongDownload = errors.New("the mirror's file is not the pinned one")

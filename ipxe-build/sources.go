@@ -22,6 +22,10 @@ func (k *kitchen) sources(ctx context.Context, out string) error {
 		return err
 	}
 	defer unlock()
+	from, err := k.archive(ctx)
+	if err != nil {
+		return err
+	}
 	var (
 		rows    []string
 		missing []error
@@ -31,7 +35,7 @@ func (k *kitchen) sources(ctx context.Context, out string) error {
 	for _, s := range k.pins.Sources {
 		for _, f := range s.Files {
 			state := "ok"
-			err := k.sourceFile(ctx, f, filepath.Join(out, s.Name, f.FileName()))
+			err := k.sourceFile(ctx, from, f, filepath.Join(out, s.Name, f.FileName()))
 			var mismatch *bootfiles.MismatchError
 			var path *fs.PathError
 			switch {
@@ -39,7 +43,7 @@ func (k *kitchen) sources(ctx context.Context, out string) error {
 				have++
 			case ctx.Err() != nil:
 				return context.Cause(ctx)
-			case errors.As(err, &mismatch), errors.As(err, &path), errors.Is(err, errWrongDownload):
+			case errors.As(err, &mismatch), errors.As(err, &path):
 				state = "WRONG"
 				wrong = append(wrong, err)
 			default:
@@ -66,16 +70,12 @@ func (k *kitchen) sources(ctx context.Context, out string) error {
 	return nil
 }
 
-func (k *kitchen) sourceFile(ctx context.Context, f bootfiles.SourceFile, path string) error {
+func (k *kitchen) sourceFile(ctx context.Context, from archive, f bootfiles.SourceFile, path string) error {
 	switch err := checkFile(path, f.Check); {
 	case err == nil:
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("source file %s (remove it to fetch it again): %w", path, err)
 	}
-	from, err := k.archive(ctx)
-	if err != nil {
-		return err
-	}
-	return into(path, f.Check, func(tmp string) error { return from.fetchPool(ctx, f.Pool, f.SHA256, tmp) })
+	return into(path, f.Check, func(tmp string) error { return from.fetchPool(ctx, f.Pool, tmp) })
 }

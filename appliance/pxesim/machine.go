@@ -192,6 +192,8 @@ func (m *Machine) Start(now time.Duration) []Effect {
 	}
 	if m.p.Autoexec && m.cfg.CameFrom.Is4() {
 		m.enter(stateAutoexec)
+		// The program inherits the address of the firmware that loaded it.
+		m.lease.Addr = m.cfg.Station
 		m.server = m.cfg.CameFrom
 		m.fetch(Fetch{Server: m.cfg.CameFrom, Name: []byte("autoexec.ipxe"), Limit: autoexecLimit})
 		return m.flush()

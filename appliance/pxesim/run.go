@@ -111,6 +111,9 @@ const (
 	maxStages      = 4
 )
 
+// owner is a Link that knows which addresses belong to the machine itself.
+type owner interface{ Owns(netip.Addr) bool }
+
 // stationer is a Link that knows an address to probe from.
 type stationer interface{ Station() netip.Prefix }
 
@@ -155,7 +158,9 @@ func Run(ctx context.Context, p Profile, link Link, o Options) (Result, error) {
 	}
 	r.report()
 	if err == nil && o.Release {
-		if d, ok := m.Release(); ok {
+		w, knows := link.(owner)
+		// Played with the machine's own MAC, the lease may be the machine's own: that one stays.
+		if d, ok := m.Release(); ok && !(knows && w.Owns(m.Lease().Addr.Addr())) {
 			// The caller's ctx is the parent's; this one is over.
 			rctx, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 			err = link.Send(rctx, d)
@@ -358,6 +363,6 @@ func RunChain(ctx context.Context, p Profile, link Link, o Options) ([]Result, e
 		if p, err = Lookup(p.Next); err != nil {
 			return all, err
 		}
-		o.CameFrom = r.Server
+		o.CameFrom, o.Station = r.Server, r.Lease.Addr
 	}
 }

@@ -18,6 +18,7 @@ import (
 // GUIDs as EDK2 stores them: the first three fields little-endian.
 var (
 	guidAuthStore = []byte{0x78, 0x2c, 0xf3, 0xaa, 0x7b, 0x94, 0x9a, 0x43, 0xa1, 0x80, 0x2e, 0x14, 0x4e, 0xc3, 0x77, 0x92}
+	guidNVData    = []byte{0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c, 0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50}
 	guidGlobalVar = []byte{0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c}
 )
 
@@ -42,6 +43,11 @@ type BootEntry struct {
 // Debian packages ship.
 func SetBootOrder(store []byte, entries ...BootEntry) ([]byte, error) {
 	out := bytes.Clone(store)
+	if len(out) >= flashVolume && allZero(out[:flashVolume]) {
+		// Arm firmware is shipped with a blank store and lays it out at the
+		// first start.
+		formatStore(out[:flashVolume])
+	}
 	if len(out) < 0x48 || !bytes.Equal(out[40:44], []byte("_FVH")) {
 		return nil, errors.New("variable store: no firmware volume")
 	}
@@ -99,6 +105,53 @@ func SetBootOrder(store []byte, entries ...BootEntry) ([]byte, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// Sizes of the arm64 "virt" machine's store (EDK2 ArmVirtPkg): variables, working
+// area and spare, one flash block of 256 KiB each.
+const (
+	flashBlock  = 0x40000
+	flashVolume = 3 * flashBlock
+)
+
+// formatStore writes what the firmware would write into a blank flash: a
+// firmware volume header (UEFI Platform Initialization specification, volume
+// 3) and an empty variable store.
+func formatStore(flash []byte) {
+	for i := range flash {
+		flash[i] = 0xff
+	}
+	const headerLen = 0x48
+	h := flash[:headerLen]
+	clear(h)
+	copy(h[16:], guidNVData)
+	binary.LittleEndian.PutUint64(h[32:], flashVolume)
+	copy(h[40:], "_FVH")
+	// Readable, writable, sticky, memory-mapped, erases to ones.
+	binary.LittleEndian.PutUint32(h[44:], 0x0e36)
+	binary.LittleEndian.PutUint16(h[48:], headerLen)
+	h[55] = 2 // revision
+	binary.LittleEndian.PutUint32(h[56:], flashVolume/flashBlock)
+	binary.LittleEndian.PutUint32(h[60:], flashBlock)
+	var sum uint16
+	for i := 0; i < headerLen; i += 2 {
+		sum += binary.LittleEndian.Uint16(h[i:])
+	}
+	binary.LittleEndian.PutUint16(h[50:], -sum)
+	v := flash[headerLen : headerLen+28]
+	clear(v)
+	copy(v, guidAuthStore)
+	binary.LittleEndian.PutUint32(v[16:], flashBlock-headerLen)
+	v[20], v[21] = 0x5a, 0xfe // formatted, healthy
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // HTTPBootPath is the device path of HTTP Boot over IPv4 with an address and

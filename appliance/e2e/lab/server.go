@@ -79,8 +79,8 @@ func proxyArgs(addr, root, script, httpBase string, f BootFiles) []string {
 	}
 	if httpBase != "" {
 		args = append(args, "--dhcp-pxe-vendor=PXEClient,HTTPClient",
-			"--pxe-service=16,http,"+httpBase+"/ipxe-x64.efi",
-			"--pxe-service=19,http,"+httpBase+"/ipxe-arm64.efi")
+			"--dhcp-match=set:http64,option:client-arch,16", "--dhcp-boot=tag:http64,"+httpBase+"/ipxe-x64.efi",
+			"--dhcp-match=set:httparm,option:client-arch,19", "--dhcp-boot=tag:httparm,"+httpBase+"/ipxe-arm64.efi")
 	}
 	return args
 }

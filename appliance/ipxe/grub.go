@@ -1,0 +1,53 @@
+package ipxe
+
+import "strings"
+
+// grubConfig is the menu for GRUB's network image, which stands in for iPXE
+// where no iPXE build exists (ia32 and 32-bit ARM UEFI). GRUB takes
+// net_default_server from the DHCP acknowledgement, which is the site's server
+// and not us, so every file is named with our own address. {base} here is the
+// box as a GRUB device, see grubText.
+func grubConfig(c Config, has func(string) bool) string {
+	entry := func(title, id, key string, body ...string) string {
+		head := "menuentry " + grubQuote(title) + " --id " + id
+		if key != "" {
+			head += " --hotkey " + key
+		}
+		return head + " {\n\t" + strings.Join(body, "\n\t") + "\n}"
+	}
+	run := func(name string) []string {
+		return []string{"chainloader " + name, "boot"}
+	}
+	defaultName, defaultOK := c.Default.grub()
+	chainName, chainOK := c.Chain.grub()
+	return lines(
+		"# bootpuck: menu for GRUB's network image",
+		"set box={base}",
+		"set timeout=10",
+		"set default=local",
+		when(defaultOK, "set default=default"),
+		when(!c.Default.IsZero() && !defaultOK, "echo 'bootpuck: the configured script needs iPXE; this firmware has GRUB only.'"),
+		when(defaultOK, entry("Configured program", "default", "", run(defaultName)...)),
+		entry("Continue to the local disk", "local", "l", "exit 1"),
+		when(has(memtestEFI32), "if [ \"$grub_cpu\" = i386 ]; then\n"+
+			entry("Memory test (memtest86+)", "memtest", "m", run("$box"+grubQuote("/"+memtestEFI32))...)+"\nfi"),
+		when(has(memtestEFI64), "if [ \"$grub_cpu\" = x86_64 -a \"$lockdown\" != y ]; then\n"+
+			entry("Memory test (memtest86+)", "memtest", "m", run("$box"+grubQuote("/"+memtestEFI64))...)+"\nfi"),
+		when(chainOK, entry(c.ChainTitle, "chain", "c", run(chainName)...)),
+		entry("Network facts", "facts", "n", "echo \"Boot server  $box\"", "echo \"Next server  $net_default_server\"",
+			"net_ls_addr", "net_ls_routes", "net_ls_dns", "sleep --interruptible 60"),
+		entry("Firmware settings", "firmware", "f", "fwsetup"),
+		entry("Restart", "restart", "r", "reboot"),
+	)
+}
+
+// grubText renders the GRUB menu for a box at base. GRUB knows no HTTPS; over
+// plain HTTP the device takes a port, else the files come by TFTP.
+func (r *Renderer) grubText(dst []byte, base string) []byte {
+	host, path := baseHost(base)
+	device := "(http," + host + ")" + path
+	if !strings.HasPrefix(base, "http://") {
+		device = "(tftp," + hostAddress(host) + ")"
+	}
+	return r.grub.appendTo(dst, grubQuote(device))
+}

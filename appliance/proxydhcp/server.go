@@ -14,7 +14,7 @@ import (
 
 const (
 	// batch is how many packets are read or written by one system call.
-	batch = 64
+	batch     = 64
 	bufferLen = maxPacket
 	oobLen    = 64 // one IP_PKTINFO message
 	flushTime = time.Second

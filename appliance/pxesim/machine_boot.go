@@ -491,6 +491,14 @@ func (m *Machine) bootPorts() (src, dst uint16) {
 	return portClient, dst
 }
 
+// bootWaits: iPXE takes its discovery times here (PXEBS_START_TIMEOUT_SEC), all others those of 4011.
+func (m *Machine) bootWaits() []time.Duration {
+	if m.p.Family == FamilyIPXE {
+		return m.p.DiscoverWaits
+	}
+	return m.p.BINLWaits
+}
+
 func (m *Machine) sendBoot() {
 	k := m.request(typeRequest)
 	k.CIAddr = m.station()
@@ -504,9 +512,10 @@ func (m *Machine) sendBoot() {
 	k.Set(optVendor, pxeItem, 4, byte(m.item>>8), byte(m.item), 0, 0, optEnd)
 	src, dst := m.bootPorts()
 	to := netip.AddrPortFrom(m.asked[0], dst)
-	m.note(StepAsk, to, "REQUEST for menu entry %d, try %d of %d", m.item, m.try+1, len(m.p.BINLWaits))
+	waits := m.bootWaits()
+	m.note(StepAsk, to, "REQUEST for menu entry %d, try %d of %d", m.item, m.try+1, len(waits))
 	m.do(Send{Datagram{Src: netip.AddrPortFrom(m.station(), src), Dst: to, Payload: k.Marshal()}})
-	m.do(Timer{m.now + m.p.BINLWaits[m.try]})
+	m.do(Timer{m.now + waits[m.try]})
 	m.try++
 }
 
@@ -561,7 +570,7 @@ func (m *Machine) bootExpired() {
 		m.bootItem(m.reply, m.from)
 		return
 	}
-	if m.try < len(m.p.BINLWaits) && (m.p.Family != FamilyIPXE || m.now-m.since <= 3*time.Second) {
+	if m.try < len(m.bootWaits()) && (m.p.Family != FamilyIPXE || m.now-m.since <= 3*time.Second) {
 		m.sendBoot()
 		return
 	}

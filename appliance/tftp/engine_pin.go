@@ -69,8 +69,10 @@ func (e pinEngine) request(t terms) []byte {
 func (e pinEngine) run(l *link, h handler) {
 	var s *tftp.Server
 	s = tftp.NewServer(func(_ string, rf io.ReaderFrom) error {
-		defer s.Shutdown() // does not wait in single-port form
+		// First Shutdown, which does not wait in single-port form, then finish, which
+		// wakes the reading loop: the other way round it would spin in between.
 		defer l.finish()
+		defer s.Shutdown()
 		if err := guard(h, rf); err != nil {
 			return err
 		}

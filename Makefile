@@ -11,7 +11,7 @@ BIN := $(OUT)/bin
 GOLANGCI := $(BIN)/golangci-lint
 GOLANGCI_VERSION := v2.15.0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X github.com/bootpuck/bootpuck/appliance/system.buildVersion=$(VERSION)
 
 # Debian packages, by what needs them.
 PKG_BOOTFILES := dpkg xz-utils zstd ca-certificates debian-archive-keyring gpgv

@@ -48,7 +48,7 @@ type Script struct {
 // Limits bound what clients can take up. Zero fields mean the default.
 type Limits struct {
 	Conns      int           // open connections; default 1024
-	ConnsPerIP int           // open connections of one address; default 64
+	ConnsPerIP int           // open connections of one address; default 256: a site behind one router is one address
 	Transfers  int           // files under way; default 256, more get status 503 and are to come back
 	Header     int           // octets of a request's header; default 16 KiB
 	HeaderTime time.Duration // for a whole request header; default 10 s
@@ -69,7 +69,7 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	set(&l.Conns, 1024)
-	set(&l.ConnsPerIP, 64)
+	set(&l.ConnsPerIP, 256)
 	set(&l.Transfers, 256)
 	set(&l.Header, 16<<10)
 	setTime(&l.HeaderTime, 10*time.Second)
@@ -171,6 +171,18 @@ func (s *Server) Listen() error {
 	s.listener, s.problem = ln, nil
 	s.onReady.Do(func() { close(s.ready) })
 	return nil
+}
+
+// Close gives up the port of a Listen that no Run followed.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	ln := s.listener
+	s.listener = nil
+	s.mu.Unlock()
+	if ln == nil {
+		return nil
+	}
+	return ln.Close()
 }
 
 // Addr is the address the server listens on, invalid before Listen.

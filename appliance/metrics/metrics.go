@@ -77,7 +77,7 @@ var (
 		boot.ReasonTooLong,
 	}
 	// HTTPRoutes are the label values for the kinds of request bootweb answers.
-	httpRoutes = []string{"script", "loader", "file", "page", "other"}
+	httpRoutes = []string{"script", "boot", "files", "page", "none", "conn", "other"}
 	httpCodes  = []string{"2xx", "3xx", "4xx", "5xx"}
 )
 

@@ -42,6 +42,10 @@ func mustPrefixes(texts ...string) []netip.Prefix {
 	return out
 }
 
+// InsideSite says whether a belongs to a network that the internet does not
+// route: such an address can be a client behind a relay of this site.
+func InsideSite(a netip.Addr) bool { return inAny(notGlobal, a) }
+
 func inAny(prefixes []netip.Prefix, a netip.Addr) bool {
 	for _, p := range prefixes {
 		if p.Contains(a) {

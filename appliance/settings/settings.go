@@ -168,46 +168,60 @@ func Flags(flags *flag.FlagSet, doc *Document) {
 	flags.BoolVar(&doc.Observe, "observe", doc.Observe, "decide and log, but send nothing")
 }
 
-// Load reads the command line, then the settings document it leads to, then
-// the command line again on top. file is the value of -settings; empty means
-// settings.json in the state directory, which may be absent. extra defines
-// flags of the caller's own.
-func Load(name string, args []string, output io.Writer, extra func(*flag.FlagSet)) (*Settings, error) {
-	parse := func(doc *Document, out io.Writer) (file string, err error) {
-		flags := flag.NewFlagSet(name, flag.ContinueOnError)
-		flags.SetOutput(out)
-		Flags(flags, doc)
-		flags.StringVar(&file, "settings", "", "settings document (default settings.json in the state directory)")
-		extra(flags)
-		if err := flags.Parse(args); err != nil {
-			return "", err
-		}
-		if flags.NArg() > 0 {
-			return "", fmt.Errorf("unexpected argument %q: every setting is a flag, see -help", flags.Arg(0))
-		}
-		return file, nil
+// Line is a command line that has been read.
+type Line struct {
+	name     string
+	args     []string
+	extra    func(*flag.FlagSet)
+	doc      Document // defaults with the flags on top
+	file     string   // the settings document
+	explicit bool     // it was named, so it has to be there
+}
+
+// ParseArgs reads a command line. extra defines flags of the caller's own.
+// Usage and errors of flags are printed to output; -help yields flag.ErrHelp.
+func ParseArgs(name string, args []string, output io.Writer, extra func(*flag.FlagSet)) (*Line, error) {
+	l := &Line{name: name, args: args, extra: extra, doc: Defaults()}
+	var err error
+	if l.file, err = l.parse(&l.doc, output); err != nil {
+		return nil, err
 	}
+	l.explicit = l.file != ""
+	if !l.explicit {
+		l.file = filepath.Join(l.doc.State, FileName)
+	}
+	return l, nil
+}
+
+func (l *Line) parse(doc *Document, output io.Writer) (file string, err error) {
+	flags := flag.NewFlagSet(l.name, flag.ContinueOnError)
+	flags.SetOutput(output)
+	Flags(flags, doc)
+	flags.StringVar(&file, "settings", "", "settings document (default settings.json in the state directory)")
+	l.extra(flags)
+	if err := flags.Parse(l.args); err != nil {
+		return "", err
+	}
+	if flags.NArg() > 0 {
+		return "", fmt.Errorf("unexpected argument %q: every setting is a flag, see -help", flags.Arg(0))
+	}
+	return file, nil
+}
+
+// State is the state directory that the command line names, or the default.
+func (l *Line) State() string { return l.doc.State }
+
+// Load reads the settings document that the line leads to, puts the flags on
+// top, and checks the whole. Without -settings the document may be absent.
+func (l *Line) Load() (*Settings, error) {
 	doc := Defaults()
-	file, err := parse(&doc, output)
-	if err != nil {
+	if err := readDocument(l.file, &doc); err != nil && (l.explicit || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
 	}
-	explicit := file != ""
-	if !explicit {
-		file = filepath.Join(doc.State, FileName)
-	}
-	doc = Defaults()
-	if err := readDocument(file, &doc); err != nil && (explicit || !errors.Is(err, fs.ErrNotExist)) {
+	if _, err := l.parse(&doc, io.Discard); err != nil {
 		return nil, err
 	}
-	if _, err := parse(&doc, io.Discard); err != nil {
-		return nil, err
-	}
-	s, err := doc.Check()
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return doc.Check()
 }
 
 func readDocument(file string, doc *Document) error {

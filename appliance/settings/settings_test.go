@@ -23,7 +23,14 @@ func load(t *testing.T, document string, args ...string) (*Settings, error) {
 			t.Fatal(err)
 		}
 	}
-	return Load("bootpuck", append([]string{"-state", dir}, args...), io.Discard, func(*flag.FlagSet) {})
+	line, err := ParseArgs("bootpuck", append([]string{"-state", dir}, args...), io.Discard, func(*flag.FlagSet) {})
+	if err != nil {
+		return nil, err
+	}
+	if line.State() != dir {
+		t.Errorf("state directory %q, want %q", line.State(), dir)
+	}
+	return line.Load()
 }
 
 func TestDefaults(t *testing.T) {

@@ -1,0 +1,160 @@
+package appliance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/bootpuck/bootpuck/appliance/boot"
+	"github.com/bootpuck/bootpuck/appliance/ipxe"
+	"github.com/bootpuck/bootpuck/appliance/metrics"
+	"github.com/bootpuck/bootpuck/appliance/settings"
+	"github.com/bootpuck/bootpuck/appliance/tftp"
+)
+
+// Bounds of the case-insensitive name indexes, and how old the one of the
+// operator's files may be before a miss looks again.
+const (
+	maxBootNames = 1000
+	maxFileNames = 100000
+	filesMaxAge  = 5 * time.Second
+)
+
+// filesPrefix is where the operator's own files are.
+const filesPrefix = "files/"
+
+// fileSet is everything machines can read by name: texts rendered for them, the
+// boot programs, the operator's own files. It is what TFTP serves; HTTP serves
+// the same.
+type fileSet struct {
+	boot     *tftp.Tree
+	names    map[string]bool // of the boot programs
+	own      *tftp.Tree      // the operator's; nil when there are none
+	ownFS    fs.FS
+	renderer *ipxe.Renderer
+	sink     boot.Sink
+	base     func(netip.Addr) string
+}
+
+func newFileSet(bootfiles fs.FS, s *settings.Settings, sink boot.Sink, base func(netip.Addr) string) (*fileSet, error) {
+	f := &fileSet{boot: tftp.NewTree(bootfiles, maxBootNames, 0), names: map[string]bool{}, sink: sink, base: base}
+	err := fs.WalkDir(bootfiles, ".", func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			f.names[name] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list boot files: %w", err)
+	}
+	if s.Files != "" {
+		root, err := os.OpenRoot(s.Files) // no name and no link leads out of it
+		if err != nil {
+			return nil, fmt.Errorf("files directory: %w", err)
+		}
+		f.ownFS = root.FS()
+		f.own = tftp.NewTree(f.ownFS, maxFileNames, filesMaxAge)
+	}
+	config := ipxe.Config{Has: f.has, ChainTitle: "Configured address"}
+	if config.Default, err = ipxe.ParseTarget(s.DefaultScript); err != nil {
+		return nil, fmt.Errorf("default-script: %w", err)
+	}
+	if config.Chain, err = ipxe.ParseTarget(s.MenuURL); err != nil {
+		return nil, fmt.Errorf("menu-url: %w", err)
+	}
+	if f.renderer, err = ipxe.New(config); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// has says whether a boot program can be served under this name. The
+// operator's files fill gaps: a loader for a CPU that we ship none for.
+func (f *fileSet) has(name string) bool {
+	if f.names[name] {
+		return true
+	}
+	if strings.Contains(name, "://") {
+		return true // somebody else's to serve
+	}
+	if f.ownFS == nil || !fs.ValidPath(name) {
+		return false
+	}
+	info, err := fs.Stat(f.ownFS, strings.TrimPrefix(name, filesPrefix))
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Open implements tftp.Files. The operator's own files come first: one that has
+// a boot program's name replaces it. They are found without the prefix too,
+// for firmware that cannot be given one: a Raspberry Pi asks for
+// <serial>/start4.elf, pxelinux for its modules.
+func (f *fileSet) Open(ctx context.Context, req tftp.Request, name string) (tftp.File, error) {
+	rest, prefixed := cutPrefixFold(name, filesPrefix)
+	if f.own != nil {
+		file, err := f.own.Open(ctx, req, rest)
+		if prefixed || err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return file, err
+		}
+	}
+	if prefixed {
+		return nil, fmt.Errorf("open %q: no files directory is set: %w", name, fs.ErrNotExist)
+	}
+	if lower := strings.ToLower(name); ipxe.Known(lower) {
+		return f.render(req, lower)
+	}
+	return f.boot.Open(ctx, req, name)
+}
+
+func cutPrefixFold(s, prefix string) (string, bool) {
+	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
+		return s, false
+	}
+	return s[len(prefix):], true
+}
+
+// render makes a text for the address that the client reached us on.
+func (f *fileSet) render(req tftp.Request, name string) (tftp.File, error) {
+	text, ok := f.renderer.Text(nil, name, ipxe.Request{Base: f.base(req.Local)})
+	if !ok {
+		f.sink(boot.Event{Kind: boot.KindScript, Reason: boot.ReasonRender, Addr: req.Client.Addr(), Interface: req.Link, File: name})
+		return nil, errors.New("the script could not be rendered")
+	}
+	f.sink(boot.Event{Kind: boot.KindScript, Addr: req.Client.Addr(), Interface: req.Link, File: name, Bytes: int64(len(text))})
+	return bytes.NewReader(text), nil
+}
+
+// stage says which step of the boot funnel an event is, if it is one.
+func (f *fileSet) stage(e boot.Event) (metrics.Stage, bool) {
+	if e.Reason != boot.ReasonNone {
+		return "", false
+	}
+	name := strings.TrimPrefix(e.File, "/")
+	switch e.Kind {
+	case boot.KindOffer:
+		return metrics.StageOffer, true
+	case boot.KindAck:
+		return metrics.StageAcked, true
+	case boot.KindScript:
+		// What leads to the script (autoexec.ipxe, /b) is not the script.
+		if name == ipxe.NameMachine || strings.HasPrefix(name, "grub/") {
+			return metrics.StageScript, true
+		}
+	case boot.KindTFTP, boot.KindHTTP:
+		switch {
+		case strings.HasPrefix(name, filesPrefix):
+			return metrics.StageFile, true
+		case !f.names[name] || strings.HasPrefix(name, "memtest/") || strings.HasPrefix(name, "licenses/"):
+		case e.Kind == boot.KindTFTP:
+			return metrics.StageLoaderTFTP, true
+		default:
+			return metrics.StageLoaderHTTP, true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,125 @@
+package appliance
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+
+	"github.com/bootpuck/bootpuck/appliance/admin"
+	"github.com/bootpuck/bootpuck/appliance/boot"
+	"github.com/bootpuck/bootpuck/appliance/bootweb"
+	"github.com/bootpuck/bootpuck/appliance/ipxe"
+)
+
+// webTask is bootweb's server with the other tasks' way of listening.
+type webTask struct{ *bootweb.Server }
+
+// Listen opens the port.
+func (w webTask) Listen(context.Context) error { return w.Server.Listen() }
+
+func (b *Box) newWeb() webTask {
+	front := admin.FrontPage(b.page)
+	return webTask{bootweb.New(bootweb.Config{
+		Addr: b.cfg.Settings.HTTP, Scripts: scripts{b.files.renderer}, BaseURL: b.cfg.Settings.Policy.BaseURL,
+		Boot: b.cfg.Bootfiles, Files: b.files.ownFS, WhoIs: b.memory.WhoIs, Sink: b.Record, Log: b.cfg.Log,
+		Pages: func(path string) http.Handler {
+			if path == "/" {
+				return front
+			}
+			return nil
+		},
+		Observe: func(r bootweb.Result) { b.metrics.HTTPDone(string(r.Route), r.Status, r.Bytes, r.Duration) },
+		Limits:  bootweb.Limits{Drain: drain},
+	})}
+}
+
+// scripts renders what bootweb is asked for.
+type scripts struct{ renderer *ipxe.Renderer }
+
+// Script implements bootweb.Scripts.
+func (s scripts) Script(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
+	var out bootweb.Script
+	req := ipxe.Request{Base: q.Base}
+	if q.Name == ipxe.NameMachine || q.Name == ipxe.NameBoot {
+		params, err := ipxe.ParseParams(q.RawQuery)
+		if err != nil {
+			out.Reason, out.Text = boot.ReasonParameter, err.Error()
+			return s.renderer.Unusable(dst), out
+		}
+		req.Params = params
+		out.MAC, out.GUID = params.MAC, params.GUID
+		out.Text = describe(params)
+	}
+	text, ok := s.renderer.Text(dst, q.Name, req)
+	switch {
+	case ok:
+	case ipxe.Known(q.Name):
+		out.Reason = boot.ReasonRender
+		text = s.renderer.Unusable(dst)
+	default:
+		out.Reason = boot.ReasonNotFound
+	}
+	return text, out
+}
+
+// describe is the machine in a few words, as it tells of itself.
+func describe(p ipxe.Params) string {
+	text := ""
+	add := func(s string) {
+		if s == "" {
+			return
+		}
+		if text != "" {
+			text += " "
+		}
+		text += s
+	}
+	add(p.Manufacturer)
+	add(p.Product)
+	if p.Memory > 0 {
+		add(strconv.Itoa(p.Memory) + " MiB")
+	}
+	add(p.Platform)
+	add(p.BuildArch)
+	if p.Version != "" {
+		add("iPXE " + p.Version)
+	}
+	if p.SecureBoot == ipxe.SecureBootOn {
+		add("Secure Boot on")
+	}
+	return text
+}
+
+// portOf is the port of a listener address; 0 when it has none.
+func portOf(addr string) int {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// base is the address of our HTTP server as a client sees it that reached us on
+// local.
+func (b *Box) base(local netip.Addr) string {
+	p := b.cfg.Settings.Policy
+	if addr := b.web.Addr(); addr.IsValid() {
+		p.HTTPPort = int(addr.Port()) // port 0 of a test becomes the real one
+	}
+	return p.URL(local.Unmap())
+}

@@ -1,10 +1,9 @@
 package proxydhcp
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strings"
-
-	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
@@ -27,9 +26,14 @@ const (
 	itemVendor = 0x8000 // first boot-server type that no product is registered for
 
 	flagBroadcast = 0x8000
-	maxFileField  = 127 // of 128, one octet is the terminator
-	maxOption     = 255
+	// minReply is the length of a BOOTP message; some stacks and relays drop
+	// shorter ones (RFC 1542 section 2.1).
+	minReply     = 300
+	maxFileField = 127 // of 128, one octet is the terminator
+	maxOption    = 255
 )
+
+var magicCookie = [4]byte{0x63, 0x82, 0x53, 0x63}
 
 // Option 43 as sent, ready-made. It always ends with its own End.
 var (
@@ -53,100 +57,138 @@ func piMenu(text string) []byte {
 // encode writes the reply; ok is false when the boot file name or the whole
 // packet does not fit. A name is never cut and never split over two options:
 // neither EDK2 nor iPXE joins the pieces.
+//
+// The codec's encoder is not used: it takes as long as everything else together
+// and sorts the options by code, while old ROMs want 53, 54 and 60 first.
 func (e *Env) encode(r *request, d boot.Decision, at netip.Addr, ack bool) (packet []byte, ok bool) {
-	p := &dhcpv4.DHCPv4{
-		OpCode: opReply, HWType: r.p.HWType, ClientHWAddr: r.p.ClientHWAddr,
-		TransactionID: r.p.TransactionID,
-		ServerIPAddr:  at.AsSlice(),
-		Flags:         r.p.Flags,
-		Options:       make(dhcpv4.Options, 12),
+	p := reply{b: make([]byte, headerLen, 512)}
+	p.header(e, r, d, at, ack)
+	if ack {
+		p.option(optType, typeAck)
+	} else {
+		p.option(optType, typeOffer)
 	}
-	o := p.Options
-	o[optServer] = p.ServerIPAddr
-	if e.Port == PortDHCP {
-		p.GatewayIPAddr = r.p.GatewayIPAddr
-		if v, there := r.p.Options[optRelay]; there {
-			o[optRelay] = v
+	us := at.As4()
+	p.option(optServer, us[:]...)
+	if d.Form == boot.FormHTTP {
+		p.text(optClass, string(boot.ClassHTTP))
+	} else {
+		p.text(optClass, string(boot.ClassPXE))
+	}
+	switch {
+	case d.Form == boot.FormRPi && r.mac.Vendor() == boot.OUIPi3:
+		p.option(optVendor, vendorPi3...)
+	case d.Form == boot.FormRPi:
+		p.option(optVendor, vendorPi...)
+	case ack && r.hasItem:
+		p.option(optVendor, subItem, 4, byte(r.item>>8), byte(r.item), 0, 0, subEnd)
+	case d.Form == boot.FormScript || d.Form == boot.FormDirect && !ack:
+		p.option(optVendor, vendorDirect...)
+	}
+	if d.NextServer {
+		// A NUL after this text upsets the Pi 3 and early EEPROMs of the Pi 4.
+		p.text(optTFTP, at.String())
+	}
+	p.file(d.File)
+	if v, there := r.p.Options[optGUID]; there && !r.badGUID() {
+		p.option(optGUID, v...)
+	}
+	if d.Form == boot.FormScript && d.Priority {
+		p.option(optIPXE, ipxePriority...)
+	}
+	if d.Form == boot.FormDirect || d.Form == boot.FormTwoStep && ack {
+		if d.Config != "" {
+			p.text(optConfig, d.Config)
+		}
+		if d.Prefix != "" {
+			p.text(optPrefix, d.Prefix)
 		}
 	}
-	if ack {
-		o[optType], p.ClientIPAddr = []byte{typeAck}, r.p.ClientIPAddr
-	} else {
-		o[optType] = []byte{typeOffer}
+	if v, there := r.p.Options[optRelay]; there && e.Port == PortDHCP {
+		p.option(optRelay, v...) // the last one: RFC 3046 section 2.1
 	}
+	p.b = append(p.b, optEnd)
+	for len(p.b) < minReply {
+		p.b = append(p.b, 0)
+	}
+	return p.b, !p.tooLong && len(p.b) <= r.maxReply()
+}
+
+// reply is a packet being written.
+type reply struct {
+	b       []byte
+	tooLong bool // something did not fit
+}
+
+// Offsets in the fixed header (RFC 2131 section 2).
+const (
+	atFlags, atCiaddr, atSiaddr, atGiaddr = 10, 12, 20, 24
+	atChaddr, atSname, atFile, atCookie   = 28, 44, 108, 236
+)
+
+func (p *reply) header(e *Env, r *request, d boot.Decision, at netip.Addr, ack bool) {
+	b := p.b
+	b[0], b[1], b[2] = opReply, byte(r.p.HWType), r.hlen
+	copy(b[4:], r.p.TransactionID[:])
+	flags := r.p.Flags
 	if !ack || r.relayed() && e.Port == PortDHCP {
 		// The client has no address to be reached at, and many that need a
 		// broadcast do not say so. It also makes relays flood the answer.
-		p.Flags = flagBroadcast
+		flags = flagBroadcast
 	}
-	if !r.badGUID() {
-		if v, there := r.p.Options[optGUID]; there {
-			o[optGUID] = v
-		}
+	binary.BigEndian.PutUint16(b[atFlags:], flags)
+	if ack {
+		copy(b[atCiaddr:], r.p.ClientIPAddr)
 	}
-	o[optClass] = []byte(boot.ClassPXE)
-	switch {
-	case d.Form == boot.FormHTTP:
-		o[optClass] = []byte(boot.ClassHTTP)
-	case d.Form == boot.FormRPi:
-		o[optVendor] = vendorPi
-		if r.mac.Vendor() == boot.OUIPi3 {
-			o[optVendor] = vendorPi3
-		}
-		// Siaddr is ignored by the Pi 3 and by early EEPROMs of the Pi 4, and a
-		// NUL after the text of option 66 upsets them.
-		p.ServerHostName = at.String()
-		if d.NextServer {
-			o[optTFTP] = []byte(p.ServerHostName)
-		}
-	case ack && r.hasItem:
-		o[optVendor] = []byte{subItem, 4, byte(r.item >> 8), byte(r.item), 0, 0, subEnd}
-	case d.Form == boot.FormScript || d.Form == boot.FormDirect && !ack:
-		o[optVendor] = vendorDirect
+	us := at.As4()
+	copy(b[atSiaddr:], us[:])
+	if e.Port == PortDHCP {
+		copy(b[atGiaddr:], r.p.GatewayIPAddr)
 	}
-	if d.Form == boot.FormDirect && !ack {
-		p.ServerHostName = at.String()
+	copy(b[atChaddr:], r.p.ClientHWAddr)
+	if d.Form == boot.FormRPi || d.Form == boot.FormDirect && !ack {
+		at.AppendTo(b[:atSname])
 	}
-	if d.Form == boot.FormScript && d.Priority {
-		o[optIPXE] = ipxePriority
-	}
-	if d.Form == boot.FormDirect || d.Form == boot.FormTwoStep && ack {
-		setText(o, optConfig, d.Config)
-		setText(o, optPrefix, d.Prefix)
-	}
-	if !nameFile(p, d.File) {
-		return nil, false
-	}
-	for _, v := range o {
-		if len(v) > maxOption {
-			return nil, false
-		}
-	}
-	packet = p.ToBytes()
-	return packet, len(packet) <= r.maxReply()
+	copy(b[atCookie:], magicCookie[:])
 }
 
-// nameFile puts the name into the header field and into option 67: clients
-// disagree on which of the two they read, and several read only the header.
-func nameFile(p *dhcpv4.DHCPv4, name string) bool {
+// option appends an option.
+func (p *reply) option(code byte, value ...byte) {
+	if len(value) > maxOption {
+		p.tooLong = true
+		return
+	}
+	p.b = append(append(p.b, code, byte(len(value))), value...)
+}
+
+func (p *reply) text(code byte, value string) {
+	if len(value) > maxOption {
+		p.tooLong = true
+		return
+	}
+	p.b = append(append(p.b, code, byte(len(value))), value...)
+}
+
+// file puts the name into the header field and into option 67: clients disagree
+// on which of the two they read, and several read only the header.
+func (p *reply) file(name string) {
 	if name == "" {
-		return true
+		return
 	}
 	if len(name) <= maxFileField {
-		p.BootFileName = name
+		copy(p.b[atFile:], name)
 	}
-	value := []byte(name)
-	if !strings.Contains(name, "://") {
-		// Cures firmware that drops the last character of option 67, or picks
-		// up the octet after it (EDK2 before 2014). Harmless elsewhere.
-		value = append(value, 0)
+	if strings.Contains(name, "://") {
+		p.text(optBootFile, name)
+		return
 	}
-	p.Options[optBootFile] = value
-	return len(value) <= maxOption
-}
-
-func setText(o dhcpv4.Options, code uint8, text string) {
-	if text != "" {
-		o[code] = []byte(text)
+	// The NUL cures firmware that drops the last character of option 67, or
+	// picks up the octet after it (EDK2 before 2014). Harmless elsewhere.
+	p.text(optBootFile, name)
+	if !p.tooLong && len(name) < maxOption {
+		p.b[len(p.b)-len(name)-1]++
+		p.b = append(p.b, 0)
+	} else {
+		p.tooLong = true
 	}
 }

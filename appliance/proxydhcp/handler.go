@@ -157,10 +157,17 @@ func (h *Handler) Admit(raw []byte) bool {
 	copy(key[:], chaddr)
 	now := h.cfg.Now()
 	h.mu.Lock()
-	admitted := h.limits.admit(key, now)
+	b, admitted := h.limits.admit(key, now)
+	var mac boot.MAC
+	if !admitted {
+		if b.mac == "" {
+			b.mac = boot.MACOf(chaddr) // once: a flood must not cost an allocation a packet
+		}
+		mac = b.mac
+	}
 	h.mu.Unlock()
 	if !admitted {
-		h.silence(boot.Event{Time: now, Reason: boot.ReasonRate, MAC: boot.MACOf(chaddr)})
+		h.silence(boot.Event{Time: now, Reason: boot.ReasonRate, MAC: mac})
 	}
 	return admitted
 }

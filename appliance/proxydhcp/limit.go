@@ -1,6 +1,10 @@
 package proxydhcp
 
-import "time"
+import (
+	"time"
+
+	"github.com/bootpuck/bootpuck/appliance/boot"
+)
 
 // Limits of one hardware address. A boot takes three to five answers in ten
 // seconds; requests that get none (for the site's DHCP server) are many more.
@@ -25,32 +29,34 @@ type limiter struct {
 type budget struct {
 	start            time.Time // of the window
 	answers, packets int
+	mac              boot.MAC // in text, once it is needed
 }
 
 func newLimiter(clients, perSecond int) *limiter {
 	return &limiter{clients: newLRU[hwKey, budget](clients), rate: float64(perSecond), tokens: float64(perSecond)}
 }
 
-// admit counts a packet of the client and says whether to look at it.
-func (l *limiter) admit(key hwKey, now time.Time) bool {
-	b := l.clients.get(key)
+// admit counts a packet of the client and says whether to look at it. For one
+// that is refused it returns the entry of its client.
+func (l *limiter) admit(key hwKey, now time.Time) (b *budget, ok bool) {
+	b = l.clients.get(key)
 	if b == nil {
 		b, _, _ = l.clients.add(key)
 		b.start = now
 	}
 	if d := now.Sub(b.start); d >= limitWindow || d < 0 {
-		*b = budget{start: now}
+		*b = budget{start: now, mac: b.mac}
 	}
 	b.packets++
 	if b.answers >= limitAnswers || b.packets > limitPackets {
-		return false
+		return b, false
 	}
 	// The bucket holds one second's worth.
 	if d := now.Sub(l.filled); d > 0 {
 		l.tokens = min(l.rate, l.tokens+d.Seconds()*l.rate)
 		l.filled = now
 	}
-	return l.tokens >= 1
+	return b, l.tokens >= 1
 }
 
 // answered takes one answer from the budgets.

@@ -80,7 +80,7 @@ func openSocket(port int) (*ipv4.PacketConn, *net.UDPConn, error) {
 // returns "" when it cannot tell, for example without the right to look.
 func portHolder(proc string, port int) string {
 	inodes := map[string]bool{}
-	for _, table := range []string{"net/udp", "net/udp6"} {
+	for _, table := range []string{"thread-self/net/udp", "thread-self/net/udp6"} {
 		f, err := os.Open(filepath.Join(proc, table))
 		if err != nil {
 			continue

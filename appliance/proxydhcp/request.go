@@ -28,6 +28,7 @@ const (
 	optIPXE      = 175
 	optConfig    = 209
 	optPrefix    = 210
+	optEnd       = 255
 )
 
 // Message types (RFC 2132 section 9.6).

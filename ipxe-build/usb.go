@@ -30,10 +30,18 @@ const (
 	usbSerial = 0xb0070001
 )
 
+// usbLicences are the texts that belong to what is on the medium; Syslinux's own
+// comes with its package.
+var usbLicences = map[string]bool{"licenses/GPL-2.txt": true, "licenses/ipxe.txt": true}
+
 // usb builds the bootable image for machines that cannot boot from the network:
 // an ISO 9660 image that starts from a stick, a disk or a (virtual) CD. A BIOS
 // finds ISOLINUX, which loads iPXE in its kernel shape with our script beside it;
-// UEFI finds a FAT partition with iPXE (GRUB on ia32) and the script.
+// UEFI finds a FAT partition with iPXE and the script.
+//
+// 32-bit UEFI is left out: there is no iPXE for it, and GRUB has no network
+// drivers of its own. It sees a card only where the firmware drives it, and such a
+// machine can boot from the network without a medium.
 func (k *kitchen) usb(ctx context.Context, out, box string) error {
 	if err := validBox(box); err != nil {
 		return err
@@ -131,14 +139,15 @@ func xorrisoImage(ctx context.Context, xorriso, dir string) error {
 // usbContent returns what lies on the ISO 9660 side and on the FAT partition.
 func (k *kitchen) usbContent(ctx context.Context, box string) (iso, fat map[string][]byte, err error) {
 	served := map[string]string{
-		"ipxe.lkrn":        "ipxe.lkrn",
-		"x86_64/ipxe.efi":  "EFI/BOOT/BOOTX64.EFI",
-		"arm64/ipxe.efi":   "EFI/BOOT/BOOTAA64.EFI",
-		"i386/snponly.efi": "EFI/BOOT/BOOTIA32.EFI",
+		"ipxe.lkrn": "ipxe.lkrn",
+		// With drivers of its own: the firmware of a machine that cannot boot from
+		// the network often drives no card.
+		"x86_64/ipxe.efi": "EFI/BOOT/BOOTX64.EFI",
+		"arm64/ipxe.efi":  "EFI/BOOT/BOOTAA64.EFI",
 	}
 	var wanted []bootfiles.File
 	for _, f := range k.pins.Files {
-		if served[f.Path] != "" || f.Role == bootfiles.RoleLicence {
+		if served[f.Path] != "" || usbLicences[f.Path] {
 			wanted = append(wanted, f)
 		}
 	}
@@ -176,7 +185,6 @@ func (k *kitchen) usbContent(ctx context.Context, box string) (iso, fat map[stri
 	}
 	for name, to := range map[string][2]string{ // on the ISO side, on the FAT side
 		"autoexec.ipxe": {"autoexec.ipxe", "autoexec.ipxe"},
-		"grub.cfg":      {"", "grub/grub.cfg"},
 		"isolinux.cfg":  {"isolinux/isolinux.cfg", ""},
 		"readme.txt":    {"readme.txt", "readme.txt"},
 	} {

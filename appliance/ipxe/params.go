@@ -203,7 +203,7 @@ func identity(raw string) (string, bool) {
 	if len(raw) > 3*maxIdent {
 		return "", false
 	}
-	s, err := url.QueryUnescape(raw)
+	s, err := url.PathUnescape(raw)
 	if err != nil || len(s) > maxIdent {
 		return "", false
 	}
@@ -250,7 +250,7 @@ func text(raw string) string {
 			raw = raw[:i]
 		}
 	}
-	s, err := url.QueryUnescape(raw)
+	s, err := url.PathUnescape(raw)
 	if err != nil {
 		return ""
 	}

@@ -164,21 +164,21 @@ func machineScript(c Config, has func(string) bool) string {
 		"menu bootpuck  {base} || goto plain",
 		"item --gap This machine (${mac}) has no assignment.",
 		"item --gap",
-		"item --key l local    Continue to the local disk",
-		"iseq ${platform} pcbios && item --key d disk     Boot the first hard disk directly ||",
+		"item --key l local Continue to the local disk",
+		"item --key d disk Boot the first hard disk directly",
 		when(memtest, strings.TrimSuffix(lines(
 			// Only where a program for this firmware is there, and where the
 			// firmware would run it: memtest86+ is not signed.
-			when(bios, "iseq ${platform} pcbios && item --key m memtest  Memory test (memtest86+) ||"),
+			when(bios, "iseq ${platform} pcbios && item --key m memtest Memory test (memtest86+) ||"),
 			when(efi64 || efi32, "iseq ${platform} efi || goto nomem"),
 			when(efi64 || efi32, "iseq ${efi/SecureBoot} 01 && goto nomem ||"),
-			when(efi64, "iseq ${buildarch} x86_64 && item --key m memtest  Memory test (memtest86+) ||"),
-			when(efi32, "iseq ${buildarch} i386 && item --key m memtest  Memory test (memtest86+) ||"),
+			when(efi64, "iseq ${buildarch} x86_64 && item --key m memtest Memory test (memtest86+) ||"),
+			when(efi32, "iseq ${buildarch} i386 && item --key m memtest Memory test (memtest86+) ||"),
 			":nomem",
 		), "\n")),
-		when(!c.Chain.IsZero(), "item --key c chain    "+c.ChainTitle),
-		"item --key n facts    Network facts",
-		"item --key s shell    iPXE shell",
+		when(!c.Chain.IsZero(), "item --key c chain "+c.ChainTitle),
+		"item --key n facts Network facts",
+		"item --key s shell iPXE shell",
 		"choose --default local --timeout ${wait} sel || goto local",
 		// Whoever has touched the menu gets more time on coming back to it.
 		"set wait:int32 120000",
@@ -188,10 +188,15 @@ func machineScript(c Config, has func(string) bool) string {
 		"echo bootpuck: continuing to the local disk",
 		leave,
 
-		// For a BIOS that comes back to the network instead of going on to
-		// its disk. When there is no such disk, go on as above.
+		// For firmware that comes back to the network instead of going on to
+		// its disk. UEFI has no drive numbers; iPXE 2.0 takes drive 0 for "any
+		// disk that holds the file". Without one, go on as above.
 		":disk",
+		"iseq ${platform} efi && goto efidisk ||",
 		"sanboot --no-describe --drive 0x80 || goto local",
+		":efidisk",
+		"sanboot --no-describe --drive 0 ||",
+		`sanboot --no-describe --drive 0 --filename \EFI\Microsoft\Boot\bootmgfw.efi || goto local`,
 
 		when(memtest, strings.TrimSuffix(lines(
 			":memtest",

@@ -131,15 +131,21 @@ func (f *fileSet) render(req tftp.Request, name string) (tftp.File, error) {
 
 // stage says which step of the boot funnel an event is, if it is one.
 func (f *fileSet) stage(e boot.Event) (metrics.Stage, bool) {
-	if e.Reason != boot.ReasonNone {
+	switch {
+	case e.Reason != boot.ReasonNone:
+		return "", false
+	case e.Kind == boot.KindOffer:
+		return metrics.StageOffer, true
+	case e.Kind == boot.KindAck:
+		return metrics.StageAcked, true
+	}
+	// As it was asked for: firmware spells names in its own way.
+	clean, reason := tftp.Clean([]byte(e.File))
+	if reason != boot.ReasonNone {
 		return "", false
 	}
-	name := strings.TrimPrefix(e.File, "/")
+	name := strings.ToLower(clean)
 	switch e.Kind {
-	case boot.KindOffer:
-		return metrics.StageOffer, true
-	case boot.KindAck:
-		return metrics.StageAcked, true
 	case boot.KindScript:
 		// What leads to the script (autoexec.ipxe, /b) is not the script.
 		if name == ipxe.NameMachine || strings.HasPrefix(name, "grub/") {

@@ -168,6 +168,7 @@ func (b *Box) Record(e boot.Event) {
 		if e.Addr.IsValid() {
 			b.memory.Loaded(e.Addr)
 		}
+	default:
 	}
 	b.metrics.Record(e)
 	b.journal.Record(e)

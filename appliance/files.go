@@ -161,6 +161,7 @@ func (f *fileSet) stage(e boot.Event) (metrics.Stage, bool) {
 		default:
 			return metrics.StageLoaderHTTP, true
 		}
+	default:
 	}
 	return "", false
 }

@@ -23,7 +23,9 @@ func Event(log *slog.Logger, e boot.Event) {
 			level = slog.LevelInfo
 		case boot.ReasonInternal, boot.ReasonSend:
 			level = slog.LevelError
+		default:
 		}
+	default:
 	}
 	ctx := context.Background()
 	if !log.Enabled(ctx, level) {

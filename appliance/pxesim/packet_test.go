@@ -173,63 +173,66 @@ func FuzzMachine(f *testing.F) {
 	p.Set(optType, typeOffer)
 	p.Set(optServerID, b4(proxyAddr)...)
 	p.Set(optClass, []byte("PXEClient")...)
-	f.Add(p.Marshal(), p.Marshal(), uint16(67))
+	f.Add(p.Marshal(), p.Marshal(), uint16(67), byte(0))
 	p.Set(optVendor, []byte("\x06\x01\x03\x08\x07\x80\x01\x01\xc0\x00\x02\x02\x09\x08\x80\x01\x05Start\x0a\x04\x00PXE\xff")...)
 	q := *p
 	q.YIAddr = clientAddr
-	f.Add(p.Marshal(), q.Marshal(), uint16(4011))
+	f.Add(p.Marshal(), q.Marshal(), uint16(4011), byte(9))
 	p.Set(optVendor, 6)
 	p.Set(optIPXE, 1)
 	p.Set(optBootFile, []byte("http://${${mac}/${")...)
-	f.Add(p.Marshal(), q.Marshal(), uint16(67))
-	f.Fuzz(func(t *testing.T, a, b []byte, port uint16) {
+	f.Add(p.Marshal(), q.Marshal(), uint16(67), byte(4))
+	profiles := Profiles()
+	for i := range profiles {
+		f.Add(p.Marshal(), q.Marshal(), uint16(67), byte(i))
+	}
+	f.Fuzz(func(t *testing.T, a, b []byte, port uint16, which byte) {
 		plain := &Packet{Op: 2, HType: 1, HLen: 6, XID: 7, YIAddr: clientAddr, CHAddr: p.CHAddr}
 		plain.Set(optType, typeOffer)
 		plain.Set(optServerID, b4(dhcpAddr)...)
-		for _, prof := range Profiles() {
-			prof.FixedXID = 7
-			m, err := NewMachine(Config{Profile: prof, MAC: testMAC, XID: func() uint32 { return 7 }, Station: pfx("192.0.2.50/24")})
-			if err != nil {
-				t.Fatal(err)
+		prof := profiles[int(which)%len(profiles)]
+		prof.FixedXID = 7
+		m, err := NewMachine(Config{Profile: prof, MAC: testMAC, XID: func() uint32 { return 7 }, Station: pfx("192.0.2.50/24")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := netip.AddrPortFrom(proxyAddr, port)
+		effects := m.Start(0)
+		now, steps := time.Duration(0), 0
+		feed := func(raw []byte, dst uint16) {
+			effects = append(effects, m.Packet(now, Datagram{Src: from, Dst: netip.AddrPortFrom(broadcast, dst), Payload: raw})...)
+		}
+		for m.state != stateDone && steps < 30 {
+			steps++
+			for _, dst := range []uint16{68, 4011} {
+				feed(a, dst)
+				feed(b, dst)
 			}
-			from := netip.AddrPortFrom(proxyAddr, port)
-			effects := m.Start(0)
-			now, steps := time.Duration(0), 0
-			feed := func(raw []byte, dst uint16) {
-				effects = append(effects, m.Packet(now, Datagram{Src: from, Dst: netip.AddrPortFrom(broadcast, dst), Payload: raw})...)
+			effects = append(effects, m.Packet(now, Datagram{Src: netip.AddrPortFrom(dhcpAddr, 67), Dst: netip.AddrPortFrom(broadcast, 68), Payload: plain.Marshal()})...)
+			now += 35 * time.Second
+			if m.state == stateFetch || m.state == stateAutoexec {
+				effects = append(effects, m.Fetched(now, Download{}, &TFTPError{Failure: TFTPNoAnswer})...)
+				continue
 			}
-			for m.state != stateDone && steps < 30 {
-				steps++
-				for _, dst := range []uint16{68, 4011} {
-					feed(a, dst)
-					feed(b, dst)
+			effects = append(effects, m.Expired(now)...)
+		}
+		if len(effects) > 4000 {
+			t.Errorf("%s: %d effects", prof.Name, len(effects))
+		}
+		for _, e := range effects {
+			switch e := e.(type) {
+			case Send:
+				k, err := ParsePacket(e.Datagram.Payload)
+				if err != nil || k.Op != 1 || (e.Datagram.Dst.Port() == portServer && k.Type() == typeRequest && !unset(k.ServerID())) {
+					t.Errorf("%s: sent something a probe must not: %v", prof.Name, err)
 				}
-				effects = append(effects, m.Packet(now, Datagram{Src: netip.AddrPortFrom(dhcpAddr, 67), Dst: netip.AddrPortFrom(broadcast, 68), Payload: plain.Marshal()})...)
-				now += 35 * time.Second
-				if m.state == stateFetch || m.state == stateAutoexec {
-					effects = append(effects, m.Fetched(now, Download{}, &TFTPError{Failure: TFTPNoAnswer})...)
-					continue
+			case Note:
+				if i := slices.IndexFunc([]byte(e.Step.Text), func(c byte) bool { return c < ' ' || c > '~' }); i >= 0 {
+					t.Errorf("%s: unescaped byte in step %q", prof.Name, e.Step.Text)
 				}
-				effects = append(effects, m.Expired(now)...)
-			}
-			if len(effects) > 4000 {
-				t.Errorf("%s: %d effects", prof.Name, len(effects))
-			}
-			for _, e := range effects {
-				switch e := e.(type) {
-				case Send:
-					k, err := ParsePacket(e.Datagram.Payload)
-					if err != nil || k.Op != 1 || (e.Datagram.Dst.Port() == portServer && k.Type() == typeRequest && !unset(k.ServerID())) {
-						t.Errorf("%s: sent something a probe must not: %v", prof.Name, err)
-					}
-				case Note:
-					if i := slices.IndexFunc([]byte(e.Step.Text), func(c byte) bool { return c < ' ' || c > '~' }); i >= 0 {
-						t.Errorf("%s: unescaped byte in step %q", prof.Name, e.Step.Text)
-					}
-				case Done:
-					if e.Outcome.Verdict == "" || e.Outcome.OK != (e.Outcome.Code == "") {
-						t.Errorf("%s: outcome %+v", prof.Name, e.Outcome)
-					}
+			case Done:
+				if e.Outcome.Verdict == "" || e.Outcome.OK != (e.Outcome.Code == "") {
+					t.Errorf("%s: outcome %+v", prof.Name, e.Outcome)
 				}
 			}
 		}

@@ -151,14 +151,6 @@ func (b *build) pack(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read instance description: %w", err)
 	}
-	derived, hostname, err := Derive(desc, b.Kind, b.Version)
-	if err != nil {
-		return "", err
-	}
-	b.hostname = hostname
-	if err := os.WriteFile(filepath.Join(instance, "config.json"), derived, 0o644); err != nil {
-		return "", fmt.Errorf("write instance: %w", err)
-	}
 	// The tool builds in builddir, the module there pins every version: that
 	// module is the repository itself.
 	if err := os.Symlink(b.root, filepath.Join(instance, "builddir")); err != nil {
@@ -186,6 +178,22 @@ func (b *build) pack(ctx context.Context) (string, error) {
 		return "", err
 	}
 
+	programs, err := Programs(desc, b.Kind)
+	if err != nil {
+		return "", err
+	}
+	texts, err := b.licences(ctx, inside, programs)
+	if err != nil {
+		return "", err
+	}
+	derived, hostname, err := Derive(desc, b.Kind, b.Version, map[string]string{licencesPath: texts})
+	if err != nil {
+		return "", err
+	}
+	b.hostname = hostname
+	if err := os.WriteFile(filepath.Join(instance, "config.json"), derived, 0o644); err != nil {
+		return "", fmt.Errorf("write instance: %w", err)
+	}
 	b.Log.Info("building the image", "kind", b.Kind.Name, "version", b.Version)
 	gaf := filepath.Join(b.work, "image.gaf")
 	goflags := []string{"-trimpath", "-buildvcs=false", "-modfile=" + inside.modfile}

@@ -57,7 +57,7 @@ func config(t *testing.T, change func(map[string]any)) []byte {
 
 func TestDerive(t *testing.T) {
 	for _, k := range Kinds {
-		b, hostname, err := Derive(config(t, func(map[string]any) {}), k, "1.2-3-gabc")
+		b, hostname, err := Derive(config(t, func(map[string]any) {}), k, "1.2-3-gabc", map[string]string{licencesPath: "texts"})
 		if err != nil {
 			t.Fatalf("%s: %v", k.Name, err)
 		}
@@ -65,8 +65,11 @@ func TestDerive(t *testing.T) {
 			Hostname, SerialConsole, KernelPackage, FirmwarePackage string
 			EEPROMPackage                                           *string
 			Packages, GokrazyPackages, KernelExtraArgs              []string
-			PackageConfig                                           map[string]struct{ GoBuildFlags, CommandLineFlags, Environment []string }
-			Update                                                  map[string]any
+			PackageConfig                                           map[string]struct {
+				GoBuildFlags, CommandLineFlags, Environment []string
+				ExtraFileContents                           map[string]string
+			}
+			Update map[string]any
 		}
 		if err := json.Unmarshal(b, &got); err != nil {
 			t.Fatalf("%s: %v", k.Name, err)
@@ -92,6 +95,9 @@ func TestDerive(t *testing.T) {
 		if !slices.Contains(product.GoBuildFlags, "-ldflags=-s -w -X "+versionVariable+"=1.2-3-gabc") {
 			t.Errorf("%s: build flags %q", k.Name, product.GoBuildFlags)
 		}
+		if product.ExtraFileContents[licencesPath] != "texts" {
+			t.Errorf("%s: no licence texts", k.Name)
+		}
 		if !slices.Contains(product.CommandLineFlags, "-state=/perm/bootpuck") || len(product.Environment) != 1 {
 			t.Errorf("%s: program %+v", k.Name, product)
 		}
@@ -116,11 +122,11 @@ func TestDeriveRefuses(t *testing.T) {
 			m["PackageConfig"].(map[string]any)["github.com/bootpuck/bootpuck/cmd/bootpuck"].(map[string]any)["GoBuildFlags"] = []string{"-ldflags=-s"}
 		},
 	} {
-		if _, _, err := Derive(config(t, change), Kinds[0], "1"); err == nil {
+		if _, _, err := Derive(config(t, change), Kinds[0], "1", nil); err == nil {
 			t.Errorf("%s was accepted", name)
 		}
 	}
-	if _, _, err := Derive([]byte("{"), Kinds[0], "1"); err == nil {
+	if _, _, err := Derive([]byte("{"), Kinds[0], "1", nil); err == nil {
 		t.Error("broken JSON was accepted")
 	}
 }

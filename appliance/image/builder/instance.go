@@ -28,11 +28,26 @@ type instance struct {
 	EEPROMPackage *string
 }
 
+// Programs returns the Go packages an instance description puts into an image,
+// kernel and firmware of the kind included.
+func Programs(root []byte, k Kind) ([]string, error) {
+	var in struct{ Packages, GokrazyPackages []string }
+	if err := json.Unmarshal(root, &in); err != nil {
+		return nil, fmt.Errorf("read instance description: %w", err)
+	}
+	all := append(append(in.Packages, in.GokrazyPackages...), gokrazyModule, k.Kernel)
+	if k.Firmware != "" {
+		all = append(all, k.Firmware)
+	}
+	return all, nil
+}
+
 // Derive turns the repository's instance description into the one for a kind
-// of machine and returns it with the host name. It refuses a description that
+// of machine and returns it with the host name; files are texts to put into the
+// root file system, by path. It refuses a description that
 // would put a password or a secret key into an image every customer shares, or
 // that would reflash a customer's machine.
-func Derive(root []byte, k Kind, version string) (derived []byte, hostname string, _ error) {
+func Derive(root []byte, k Kind, version string, files map[string]string) (derived []byte, hostname string, _ error) {
 	var in instance
 	if err := json.Unmarshal(root, &in); err != nil {
 		return nil, "", fmt.Errorf("read instance description: %w", err)
@@ -66,6 +81,19 @@ func Derive(root []byte, k Kind, version string) (derived []byte, hostname strin
 	if raw, ok := all["PackageConfig"]; ok {
 		if err := json.Unmarshal(raw, &packages); err != nil {
 			return nil, "", fmt.Errorf("instance description: PackageConfig: %w", err)
+		}
+	}
+	// Files belong to a program in gokrazy; they go with the first one.
+	if len(files) > 0 {
+		first := in.Packages[0]
+		if packages[first] == nil {
+			packages[first] = map[string]json.RawMessage{}
+		}
+		if _, ok := packages[first]["ExtraFileContents"]; ok {
+			return nil, "", fmt.Errorf("instance description: %s: ExtraFileContents is set by the builder", first)
+		}
+		if err := set(packages[first], "ExtraFileContents", files); err != nil {
+			return nil, "", err
 		}
 	}
 	for _, p := range in.Packages {

@@ -5,7 +5,7 @@ package boot
 // sentence that people read. The set is closed.
 type Reason string
 
-// ReasonNone: nothing was refused.
+// ReasonNone says that nothing was refused.
 const ReasonNone Reason = ""
 
 // Reasons for saying nothing to a DHCP packet, in the order they are tested.
@@ -94,7 +94,7 @@ var reasonTexts = map[Reason]string{
 	ReasonClass:       "The sender is not a network boot client.",
 	ReasonOtherServer: "The request is meant for another boot server.",
 	ReasonHW:          "The hardware address is missing, too long, all zero or a group address.",
-	ReasonGUID:        "The machine identifier (option 97) is malformed. The setting lenient_guid answers such clients anyway.",
+	ReasonGUID:        "The machine identifier (option 97) is malformed. The setting lenient-guid answers such clients anyway.",
 	ReasonArch:        "The client's architecture is unknown or has no network boot program, and no rule names one.",
 	ReasonNoLoader:    "There is no boot program for this architecture on the box. Put one under the same name into the files directory.",
 	ReasonPolicy:      "A rule says that this machine is not to boot from the network.",

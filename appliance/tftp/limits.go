@@ -13,7 +13,7 @@ import (
 
 // Limits bound what clients can take. Zero fields mean the defaults.
 type Limits struct {
-	PerClient int // transfers of one address at a time; default 8
+	PerClient int // transfers of one address at a time; default 64: machines behind one router share an address
 	Total     int // transfers at a time; default 256
 	// Rate and Burst bound the requests of one address: a second's worth and the
 	// most at once; defaults 64 and 512. Raspberry Pi firmware and GRUB ask for
@@ -32,7 +32,7 @@ func (l Limits) withDefaults() Limits {
 			*v = d
 		}
 	}
-	def(&l.PerClient, 8)
+	def(&l.PerClient, 64)
 	def(&l.Total, 256)
 	def(&l.Rate, 64)
 	def(&l.Burst, 512)

@@ -298,6 +298,10 @@ func TestManifestHasNoHost(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(manifestJSON)
 	f.Add([]byte(`{"version":1}`))
+	sum := strings.Repeat("0a", 32)
+	f.Add([]byte(`{"version":1,"sources":[{"name":"aa","version":"1","files":[{"pool":"pool/a","size":1,"sha256":"` + sum + `"}]}],` +
+		`"packages":[{"name":"aa","version":"1","architecture":"all","suites":["sid"],"component":"main","pool":["pool/b"],"size":1,"sha256":"` + sum + `","source":"aa=1"}],` +
+		`"files":[{"path":"a/b","package":"aa","member":"c","size":1,"sha256":"` + sum + `","licence":"x","architecture":"all","role":"licence"}],"medium":[]}`))
 	f.Add([]byte(`{"version":1,"files":[{"path":"a","package":"b","member":"c","size":1}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Parse(data)

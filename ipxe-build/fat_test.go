@@ -48,7 +48,10 @@ func readFAT(t *testing.T, image []byte) map[string]string {
 	files := map[string]string{}
 	var walk func(dir string, entries []byte)
 	walk = func(dir string, entries []byte) {
-		var long []uint16
+		var (
+			long     []uint16
+			checksum byte
+		)
 		for ; len(entries) >= 32 && entries[0] != 0; entries = entries[32:] {
 			e := entries[:32]
 			if e[11] == 0x0f {
@@ -58,7 +61,7 @@ func readFAT(t *testing.T, image []byte) map[string]string {
 						part = append(part, u)
 					}
 				}
-				long = append(part, long...)
+				long, checksum = append(part, long...), e[13]
 				continue
 			}
 			name := strings.TrimRight(string(e[:8]), " ")
@@ -67,6 +70,14 @@ func readFAT(t *testing.T, image []byte) map[string]string {
 			}
 			if long != nil {
 				name = string(utf16.Decode(long))
+				var sum byte // of the short name: a long one that lacks it is ignored by every reader
+				for _, c := range e[:11] {
+					sum = sum<<7 | sum>>1
+					sum += c
+				}
+				if sum != checksum {
+					t.Errorf("%s: long name is marked %#x, its short name sums up to %#x", name, checksum, sum)
+				}
 			}
 			long = nil
 			switch first := le.Uint16(e[26:]); {

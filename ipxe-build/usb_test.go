@@ -106,6 +106,12 @@ func TestUSBImage(t *testing.T) {
 	if again, err := os.ReadFile(second); err != nil || !bytes.Equal(image, again) {
 		t.Errorf("two builds differ, %v", err)
 	}
+	// The volume descriptor's dates of creation and change (ECMA-119, 8.4): neither may be the clock's.
+	for i, at := range []int{813, 830} {
+		if got := string(image[16*2048+at:][:16]); got != usbDate {
+			t.Errorf("date %d of the volume is %s, want %s", i, got, usbDate)
+		}
+	}
 	// MBR: a partition that is started, and the FAT volume of UEFI.
 	if image[446] != 0x80 || image[510] != 0x55 || image[511] != 0xaa {
 		t.Error("a BIOS would not start it")

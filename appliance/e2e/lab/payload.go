@@ -39,8 +39,8 @@ func FindBootFiles(dist string) (BootFiles, error) {
 
 // Names of the payload's files, as clients ask for them.
 const (
-	scriptName   = "boot.ipxe"
-	memtestName  = "memtest.ipxe"
+	// ScriptName is the script in a payload's directory.
+	ScriptName   = "boot.ipxe"
 	kernelName   = "linux"
 	ramdiskName  = "initrd.gz"
 	installerDir = "/usr/lib/debian-installer/images/12"
@@ -52,86 +52,111 @@ func InstallerKernel(arch string) string {
 	return filepath.Join(installerDir, arch, "text/debian-installer", arch, kernelName)
 }
 
-// Markers that only a running payload writes to the serial console.
+// Payload names what machines boot in the end.
+type Payload string
+
+// The payloads, by what they cost: the installer is 49 MB to fetch on amd64,
+// its kernel alone 8, memtest86+ a fraction of one.
 const (
-	// KernelMarker comes from the kernel after it has unpacked the ramdisk.
-	KernelMarker = "Run /init as init process"
-	// InstallerMarker comes from Debian's installer itself.
-	InstallerMarker = "Starting system log daemon"
-	// MemtestMarker comes from memtest86+.
-	MemtestMarker = "Memtest86+"
+	// Installer is Debian's netboot installer: kernel and ramdisk.
+	Installer Payload = "installer"
+	// Kernel is the installer's kernel without the ramdisk. It runs until it
+	// finds no root.
+	Kernel Payload = "kernel"
+	// Memtest is memtest86+, for clients whose network is bad. arm64 has none.
+	Memtest Payload = "memtest"
 )
 
-// bootScript boots Debian's installer. It asks iPXE what it runs on; all paths
-// are relative to the script's own URL.
-const bootScript = `#!ipxe
+// Goal is what shows on the serial console that the payload runs. Only the
+// running payload writes it.
+func (p Payload) Goal() Goal {
+	switch p {
+	case Installer:
+		return Goal{Console: []string{"Starting system log daemon"}, Kernels: []string{kernelName}}
+	case Kernel:
+		return Goal{Console: []string{"Linux version "}, Kernels: []string{kernelName}}
+	}
+	return Goal{Console: []string{"Memtest86+"}, Kernels: []string{"memtest.bin", "memtest64.efi", "memtest32.efi"}}
+}
+
+// script is the iPXE script that boots the payload. It asks iPXE what it runs
+// on; all paths are relative to the script's own URL.
+func (p Payload) script() string {
+	load := ""
+	switch p {
+	case Installer:
+		load = `kernel ${arch}/linux initrd=initrd.gz console=${tty} || goto failed
+initrd ${arch}/initrd.gz || goto failed
+`
+	case Kernel:
+		load = "kernel ${arch}/linux console=${tty} || goto failed\n"
+	case Memtest:
+		load = `iseq ${platform} efi && set program memtest64.efi || set program memtest.bin
+kernel memtest/${program} console=ttyS0,115200 || goto failed
+`
+	}
+	return `#!ipxe
 iseq ${buildarch} arm64 && set arch arm64 || set arch amd64
 iseq ${arch} arm64 && set tty ttyAMA0 || set tty ttyS0,115200
-kernel ${arch}/linux initrd=initrd.gz console=${tty} || goto failed
-initrd ${arch}/initrd.gz || goto failed
-boot || goto failed
+` + load + `boot || goto failed
 :failed
 echo lab: the payload did not start
 shell
 `
+}
 
-// memtestScript boots memtest86+, which is small, for rows whose network is bad.
-const memtestScript = `#!ipxe
-iseq ${platform} efi && set program memtest64.efi || set program memtest.bin
-kernel memtest/${program} console=ttyS0,115200 || goto failed
-boot || goto failed
-:failed
-echo lab: the payload did not start
-shell
-`
-
-// grubConfig boots the same kernel from GRUB, over HTTP from base (server
-// address and path, as GRUB writes them).
-func grubConfig(server, path string) string {
+// grubConfig boots the same from GRUB, over HTTP. server and path are where
+// GRUB finds the payload's directory.
+func (p Payload) grubConfig(server, path string) string {
 	root := "(http," + server + ")" + path
-	return `set timeout=0
-echo "lab: loading the installer"
-linux ` + root + `/amd64/linux console=ttyS0,115200
-initrd ` + root + `/amd64/initrd.gz
-boot
-`
+	load := ""
+	switch p {
+	case Installer:
+		load = "linux " + root + "/amd64/linux console=ttyS0,115200\ninitrd " + root + "/amd64/initrd.gz\n"
+	case Kernel:
+		load = "linux " + root + "/amd64/linux console=ttyS0,115200\n"
+	case Memtest:
+		load = "chainloader " + root + "/memtest/memtest32.efi console=ttyS0,115200\n"
+	}
+	return "set timeout=0\necho \"lab: loading the payload\"\n" + load + "boot\n"
 }
 
 // PayloadOptions say what goes into a directory made by [WritePayload].
 type PayloadOptions struct {
+	Payload Payload
 	// Arches are the kernels to copy: amd64, arm64.
 	Arches []string
-	// Memtest is a directory with memtest.bin and memtest64.efi, or empty.
+	// Memtest is a directory with memtest86+'s programs.
 	Memtest string
 	// GRUBServer and GRUBPath are where GRUB finds this directory by HTTP.
 	GRUBServer, GRUBPath string
 }
 
-// WritePayload fills a directory with what machines boot. Files are copied,
-// not linked: servers must not follow links out of their directory. A file of
-// the right size and time is left alone.
+// WritePayload fills a directory with what machines boot, for [Process].Files
+// or [Baseline].Payload. Files are copied, not linked: servers must not follow
+// links out of their directory. A file of the right size and time is left alone.
 func WritePayload(dir string, o PayloadOptions) error {
-	type source struct{ from, to string }
-	var copies []source
+	copies := make(map[string]string) // to, from
 	for _, arch := range o.Arches {
 		kernel := InstallerKernel(arch)
-		copies = append(copies, source{kernel, filepath.Join(arch, kernelName)},
-			source{filepath.Join(filepath.Dir(kernel), ramdiskName), filepath.Join(arch, ramdiskName)})
-	}
-	if o.Memtest != "" {
-		for _, name := range []string{"memtest.bin", "memtest64.efi"} {
-			copies = append(copies, source{filepath.Join(o.Memtest, name), filepath.Join("memtest", name)})
+		if o.Payload != Memtest {
+			copies[filepath.Join(arch, kernelName)] = kernel
+		}
+		if o.Payload == Installer {
+			copies[filepath.Join(arch, ramdiskName)] = filepath.Join(filepath.Dir(kernel), ramdiskName)
 		}
 	}
-	for _, c := range copies {
-		if err := copyFile(c.from, filepath.Join(dir, c.to)); err != nil {
+	if o.Payload == Memtest {
+		for _, name := range o.Payload.Goal().Kernels {
+			copies[filepath.Join("memtest", name)] = filepath.Join(o.Memtest, name)
+		}
+	}
+	for to, from := range copies {
+		if err := copyFile(from, filepath.Join(dir, to)); err != nil {
 			return fmt.Errorf("payload: %w", err)
 		}
 	}
-	texts := map[string]string{scriptName: bootScript, memtestName: memtestScript}
-	if o.GRUBServer != "" {
-		texts["grub/grub.cfg"] = grubConfig(o.GRUBServer, o.GRUBPath)
-	}
+	texts := map[string]string{ScriptName: o.Payload.script(), "grub/grub.cfg": o.Payload.grubConfig(o.GRUBServer, o.GRUBPath)}
 	for name, text := range texts {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {

@@ -93,7 +93,7 @@ func (s *Site) startProxy(ctx context.Context, ns *Namespace, name, addr string,
 	script, base := "", ""
 	if payload != "" {
 		base = "http://" + addr
-		script = base + "/" + scriptName
+		script = base + "/" + ScriptName
 		if err := copyFile(filepath.Join(payload, "grub/grub.cfg"), filepath.Join(root, "grub/grub.cfg")); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ const (
 	KindTFTPDone    Kind = "tftp-done"    // last DATA block arrived
 	KindTFTPError   Kind = "tftp-error"   // ERROR, either side
 	KindHTTPRequest Kind = "http-request" // GET or HEAD
-	KindHTTPDone    Kind = "http-done"    // whole answer acknowledged by the client
+	KindHTTPDone    Kind = "http-done"    // the answer's last byte reached the client
 	KindScript      Kind = "script"       // a request that was answered with an iPXE script or a GRUB configuration; time of the request
 )
 
@@ -106,7 +107,11 @@ type httpFlow struct {
 	script   bool // already marked
 	end      int64
 	endKnown bool
+	next     int64    // offset up to which everything has arrived
+	early    []span64 // what has arrived beyond that
 }
+
+type span64 struct{ from, to int64 }
 
 type span struct{ from, to int }
 
@@ -314,15 +319,11 @@ func isScript(body []byte, name string) bool {
 func (t *Timeline) feedTCP(at time.Time, fromClient bool, s tcpFrame) {
 	if fromClient {
 		key := httpKey{s.dst, s.dstPort, s.srcPort}
-		f := t.http[key]
 		if s.flags&tcpSYN != 0 {
 			delete(t.http, key)
 			return
 		}
-		if f != nil && f.active && s.flags&tcpACK != 0 {
-			t.httpAcked(at, s.dst, f, s.ack)
-		}
-		t.httpAsked(at, key, f, s)
+		t.httpAsked(at, key, t.http[key], s)
 		return
 	}
 	f := t.http[httpKey{s.src, s.srcPort, s.dstPort}]
@@ -336,6 +337,32 @@ func (t *Timeline) feedTCP(at time.Time, fromClient bool, s tcpFrame) {
 	if off >= 0 && off < maxHead && len(s.payload) > 0 {
 		f.fill(int(off), s.payload)
 		t.httpHead(s.src, f)
+	}
+	f.arrived(off, off+int64(len(s.payload)))
+	if f.headDone && f.endKnown && f.next >= f.end {
+		f.active = false
+		bodyLen := f.end - int64(bytes.Index(f.head, []byte("\r\n\r\n"))+4)
+		t.add(Mark{At: at, Kind: KindHTTPDone, Server: s.src, Name: f.path, Query: f.query, Bytes: bodyLen,
+			Note: f.method + " " + f.status})
+	}
+}
+
+// arrived notes a piece of the answer, in whatever order the network brings
+// it. The last byte's arrival is what counts: a client that starts what it
+// fetched may never acknowledge it.
+func (f *httpFlow) arrived(from, to int64) {
+	if to > f.next && len(f.early) < 1024 {
+		f.early = append(f.early, span64{from, to})
+	}
+	for again := true; again; {
+		again = false
+		for i := len(f.early) - 1; i >= 0; i-- {
+			if e := f.early[i]; e.from <= f.next {
+				f.next = max(f.next, e.to)
+				f.early = slices.Delete(f.early, i, i+1)
+				again = true
+			}
+		}
 	}
 }
 
@@ -424,16 +451,6 @@ func (t *Timeline) httpHead(server netip.Addr, f *httpFlow) {
 		f.script = true
 		t.add(Mark{At: f.asked, Kind: KindScript, Server: server, Name: f.path, Query: f.query, Note: "http"})
 	}
-}
-
-func (t *Timeline) httpAcked(at time.Time, server netip.Addr, f *httpFlow, ack uint32) {
-	if !f.endKnown || !f.headDone || int64(int32(ack-f.base)) < f.end && f.end < 1<<31 {
-		return
-	}
-	f.active = false
-	bodyLen := f.end - int64(bytes.Index(f.head, []byte("\r\n\r\n"))+4)
-	t.add(Mark{At: at, Kind: KindHTTPDone, Server: server, Name: f.path, Query: f.query, Bytes: bodyLen,
-		Note: f.method + " " + f.status})
 }
 
 func isBroadcast(a netip.Addr) bool { return a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) }

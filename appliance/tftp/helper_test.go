@@ -335,3 +335,7 @@ func mapTree(files map[string][]byte) *Tree {
 	}
 	return NewTree(m, 1000, 0)
 }
+
+// patient makes a server repeat nothing for a while, for tests that are about
+// something else, so that a busy machine does not disturb them.
+func patient(s *Server) { s.firstWait = time.Minute }

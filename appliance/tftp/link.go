@@ -59,6 +59,7 @@ type link struct {
 	sends     int       // how often it was sent
 	sentAt    time.Time // when last
 	due       time.Time // when it is sent again, or given up
+	alarmAt   time.Time // what the socket's deadline is, zero when none
 	pace      pace
 	acked     bool // the client has acknowledged something
 	strangers int
@@ -88,10 +89,10 @@ var engineError = []byte{0, opERROR, 0, 0, 0}
 // past wakes a reader.
 var past = time.Unix(1, 0)
 
-func newLink(w wire, peer netip.AddrPort, request []byte, t terms, m Meter, proven func()) *link {
+func newLink(w wire, peer netip.AddrPort, request []byte, t terms, p pace, m Meter, proven func()) *link {
 	return &link{
 		wire: w, peer: peer, addr: net.UDPAddrFromAddrPort(peer), terms: t, meter: m, proven: proven,
-		request: request, pace: newPace(t.timeout),
+		request: request, pace: p,
 	}
 }
 
@@ -138,7 +139,7 @@ func (l *link) WriteTo(p []byte, _ net.Addr) (int, error) {
 	}
 	out := l.out
 	if l.result.over {
-		_ = l.wire.SetReadDeadline(past)
+		l.setAlarm(past)
 		l.mu.Unlock()
 		return len(p), nil
 	}
@@ -158,11 +159,20 @@ func (l *link) send(b []byte) {
 	l.failed.Store(0)
 }
 
-// arm sets the alarm for the outstanding packet. l.mu is held.
+// arm sets the time for the outstanding packet. An alarm that rings earlier is left
+// alone: it rings once in many blocks and then moves itself. l.mu is held.
 func (l *link) arm() {
 	l.sentAt = time.Now()
 	l.due = l.sentAt.Add(l.pace.next(l.sends, l.acked))
-	_ = l.wire.SetReadDeadline(l.due)
+	if l.alarmAt.IsZero() || l.due.Before(l.alarmAt) {
+		l.setAlarm(l.due)
+	}
+}
+
+// setAlarm makes the reading goroutine look around at t. l.mu is held.
+func (l *link) setAlarm(t time.Time) {
+	l.alarmAt = t
+	_ = l.wire.SetReadDeadline(t)
 }
 
 // alarm handles an error of the socket: nearly always the deadline, which is our
@@ -175,18 +185,19 @@ func (l *link) alarm(err error) ([]byte, error) {
 		l.mu.Unlock()
 		return nil, net.ErrClosed
 	}
+	l.alarmAt = time.Time{}
 	if !timeout {
 		l.endLocked(result{reason: boot.ReasonSend, text: "the socket of the transfer failed"})
 	}
 	switch {
 	case l.out == nil:
 		// The engine is reading the file. Its next packet sets the alarm again.
-		_ = l.wire.SetReadDeadline(time.Time{})
+		l.setAlarm(time.Time{})
 	case l.result.over:
 		defer l.mu.Unlock()
 		return l.tellEngine(), nil
 	case time.Now().Before(l.due):
-		_ = l.wire.SetReadDeadline(l.due)
+		l.setAlarm(l.due)
 	case l.sends >= sendsLimit(l.acked):
 		defer l.mu.Unlock()
 		l.endLocked(l.silence())
@@ -313,7 +324,7 @@ func (l *link) stop(r result) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.endLocked(r)
-	_ = l.wire.SetReadDeadline(past)
+	l.setAlarm(past)
 }
 
 // finish is called when the engine has done its work or given up.
@@ -322,7 +333,7 @@ func (l *link) finish() {
 	defer l.mu.Unlock()
 	l.closed, l.out = true, nil
 	l.flush()
-	_ = l.wire.SetReadDeadline(past)
+	l.setAlarm(past)
 }
 
 // outcome returns how it went.

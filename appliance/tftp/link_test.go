@@ -112,7 +112,7 @@ var somebody = netip.MustParseAddrPort("192.0.2.50:2070")
 func play(w *fakeWire, n int, options []option, during func(*link)) (result, error) {
 	terms := negotiate(options, int64(n), maxBlock, defaultBlock)
 	e := pinEngine{timeout: 100 * time.Hour}
-	l := newLink(w, somebody, e.request(terms), terms, newRecorder(), func() {})
+	l := newLink(w, somebody, e.request(terms), terms, newPace(firstWait, terms.timeout), newRecorder(), func() {})
 	if during != nil {
 		go during(l)
 	}
@@ -274,7 +274,7 @@ func TestLink(t *testing.T) {
 	inBubble(t, "stopped before the start", func(t *testing.T, w *fakeWire) {
 		terms := negotiate(nil, 5000, maxBlock, defaultBlock)
 		e := pinEngine{timeout: time.Hour}
-		l := newLink(w, somebody, e.request(terms), terms, newRecorder(), func() {})
+		l := newLink(w, somebody, e.request(terms), terms, newPace(firstWait, terms.timeout), newRecorder(), func() {})
 		l.stop(result{reason: boot.ReasonSend})
 		e.run(l, func(rf io.ReaderFrom) error {
 			_, err := rf.ReadFrom(bytes.NewReader(content(5000)))
@@ -287,10 +287,10 @@ func TestLink(t *testing.T) {
 	inBubble(t, "handler does nothing", func(t *testing.T, w *fakeWire) {
 		terms := negotiate(nil, 5000, maxBlock, defaultBlock)
 		e := pinEngine{timeout: time.Hour}
-		l := newLink(w, somebody, e.request(terms), terms, newRecorder(), func() {})
+		l := newLink(w, somebody, e.request(terms), terms, newPace(firstWait, terms.timeout), newRecorder(), func() {})
 		e.run(l, func(io.ReaderFrom) error { return nil })
 		e = pinEngine{timeout: time.Hour}
-		l = newLink(w, somebody, e.request(terms), terms, newRecorder(), func() {})
+		l = newLink(w, somebody, e.request(terms), terms, newPace(firstWait, terms.timeout), newRecorder(), func() {})
 		e.run(l, func(io.ReaderFrom) error { panic("defect") })
 		if len(w.log()) != 0 {
 			t.Errorf("%d packets", len(w.log()))
@@ -312,7 +312,7 @@ func FuzzTransfer(f *testing.F) {
 		terms := negotiate(options, 1<<20, maxBlock, defaultBlock)
 		w := newFakeWire(somebody)
 		proofs := 0
-		l := newLink(w, somebody, nil, terms, newRecorder(), func() { proofs++ })
+		l := newLink(w, somebody, nil, terms, newPace(firstWait, terms.timeout), newRecorder(), func() { proofs++ })
 		next := uint16(1)
 		pending, taken := uint16(0), 0
 		packet := make([]byte, terms.block+4)

@@ -24,22 +24,25 @@ const (
 
 // pace decides when a packet is sent again. It keeps a smoothed round trip and its
 // variation (RFC 6298), so that a path slower than firstWait is not sent everything
-// twice, and never waits less than firstWait.
+// twice, and never waits less than its base.
 //
 // The timeout option (RFC 2349) does not slow the first repetitions down: what it
 // buys the client is patience, the wait after the last one. A repetition sooner
 // than the client expects costs one datagram; U-Boot asks for 5 s and would crawl.
 type pace struct {
+	base      time.Duration // the shortest wait
 	patience  time.Duration // cap of a wait
 	srtt, dev time.Duration
 	sampled   bool
 	wait      time.Duration // after the first transmission of the next packet
 }
 
-func newPace(timeout time.Duration) pace {
-	p := pace{patience: maxWait, wait: firstWait}
+// newPace returns the pace of a transfer. base is its shortest wait, timeout what the
+// client asked for, zero when it did not.
+func newPace(base, timeout time.Duration) pace {
+	p := pace{base: base, patience: max(maxWait, base), wait: base}
 	if timeout > 0 {
-		p.patience = min(max(timeout, firstWait), maxPatience)
+		p.patience = min(max(timeout, base), maxPatience)
 	}
 	return p
 }
@@ -82,5 +85,5 @@ func (p *pace) acked(rtt time.Duration, sends int) {
 		p.dev += (max(p.srtt-rtt, rtt-p.srtt) - p.dev) / 4
 		p.srtt += (rtt - p.srtt) / 8
 	}
-	p.wait = min(max(p.srtt+4*p.dev, firstWait), p.patience)
+	p.wait = min(max(p.srtt+4*p.dev, p.base), p.patience)
 }

@@ -157,12 +157,12 @@ func TestPace(t *testing.T) {
 		{"30 s asked", 30 * time.Second, true, []time.Duration{250 * ms, 500 * ms, 1000 * ms, 2000 * ms, 4000 * ms, 30000 * ms}},
 		{"too much asked", 255 * time.Second, true, []time.Duration{250 * ms, 500 * ms, 1000 * ms, 2000 * ms, 4000 * ms, 60000 * ms}},
 	} {
-		if got := waits(newPace(tt.timeout), tt.acked); !slices.Equal(got, tt.want) {
+		if got := waits(newPace(firstWait, tt.timeout), tt.acked); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
 
-	p := newPace(0)
+	p := newPace(firstWait, 0)
 	for range 50 {
 		p.acked(ms, 1)
 	}

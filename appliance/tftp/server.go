@@ -71,7 +71,7 @@ type Server struct {
 	admission *admission
 	sources   *sources
 	links     linkCache
-	openWire  func(local netip.Addr) (wire, error)
+	firstWait time.Duration // before the first repetition
 
 	mu    sync.Mutex
 	conn  *net.UDPConn
@@ -115,7 +115,7 @@ func New(cfg Config) (*Server, error) {
 		engine:    pinEngine{timeout: cfg.Limits.Duration + time.Hour},
 		admission: newAdmission(cfg.Limits),
 		sources:   newSources(cfg.Limits),
-		openWire:  openWire,
+		firstWait: firstWait,
 		ready:     make(chan struct{}),
 	}
 	if s.cfg.Link == nil {
@@ -371,13 +371,14 @@ func (s *Server) serve(ctx context.Context, conn *net.UDPConn, t *transfer, limi
 		defer c.Close()
 	}
 	size := file.Size()
-	w, err := s.openWire(t.req.Local)
+	w, err := openWire(t.req.Local)
 	if err != nil {
 		return result{reason: boot.ReasonSend, text: err.Error()}
 	}
 	defer w.Close()
 	terms := negotiate(t.wants.options, size, limit, s.engine.floor())
-	l := newLink(w, t.req.Client, s.engine.request(terms), terms, s.cfg.Meter, func() { t.proven.Store(true) })
+	l := newLink(w, t.req.Client, s.engine.request(terms), terms, newPace(s.firstWait, terms.timeout),
+		s.cfg.Meter, func() { t.proven.Store(true) })
 	if !t.attach(l) { // stopped while the file was being opened
 		l.stop(*t.end)
 	}

@@ -21,14 +21,18 @@ func grubConfig(c Config, has func(string) bool) string {
 	defaultName, defaultOK := c.Default.grub()
 	chainName, chainOK := c.Chain.grub()
 	return lines(
-		"# bootpuck: menu for GRUB's network image",
+		"# bootpuck: menu for GRUB",
 		"set box={base}",
 		"set timeout=10",
 		"set default=local",
 		when(defaultOK, "set default=default"),
 		when(!c.Default.IsZero() && !defaultOK, "echo 'bootpuck: the configured script needs iPXE; this firmware has GRUB only.'"),
 		when(defaultOK, entry("Configured program", "default", "", run(defaultName)...)),
-		entry("Continue to the local disk", "local", "l", "exit 1"),
+		"set cpu=ia32",
+		"if [ \"$grub_cpu\" = x86_64 ]; then set cpu=x64; fi",
+		"if [ \"$grub_cpu\" = arm ]; then set cpu=arm; fi",
+		"if [ \"$grub_cpu\" = arm64 ]; then set cpu=aa64; fi",
+		entry("Continue to the local disk", "local", "l", localDisk()...),
 		when(has(memtestEFI32), "if [ \"$grub_cpu\" = i386 ]; then\n"+
 			entry("Memory test (memtest86+)", "memtest", "m", run("$box"+grubQuote("/"+memtestEFI32))...)+"\nfi"),
 		when(has(memtestEFI64), "if [ \"$grub_cpu\" = x86_64 -a \"$lockdown\" != y ]; then\n"+
@@ -39,6 +43,30 @@ func grubConfig(c Config, has func(string) bool) string {
 		entry("Firmware settings", "firmware", "f", "fwsetup"),
 		entry("Restart", "restart", "r", "reboot"),
 	)
+}
+
+// localDisk starts the boot loader of a local disk. GRUB cannot just exit for
+// that: it returns success to the firmware, which then shows its setup menu
+// instead of trying the next boot option (UEFI 2.10, 3.1.1; seen with OVMF), so
+// exit is left for when no loader is found.
+func localDisk() []string {
+	var names []string
+	for _, vendor := range []string{"debian", "ubuntu", "fedora", "redhat", "centos", "rocky", "almalinux", "opensuse", "sles"} {
+		names = append(names, "/EFI/"+vendor+"/shim$cpu.efi", "/EFI/"+vendor+"/grub$cpu.efi")
+	}
+	names = append([]string{"/EFI/Microsoft/Boot/bootmgfw.efi"}, names...)
+	names = append(names, "/EFI/BOOT/BOOT$cpu.EFI")
+	return []string{
+		"for file in " + strings.Join(names, " ") + "; do",
+		"\tif search --no-floppy --file --set=disk \"$file\"; then",
+		// The loader finds its own files on the device GRUB names as root.
+		"\t\tset root=$disk",
+		"\t\tif chainloader \"$file\"; then boot; fi",
+		"\tfi",
+		"done",
+		"echo 'No boot loader found on a local disk; back to the firmware.'",
+		"exit",
+	}
 }
 
 // grubText renders the GRUB menu for a box at base. GRUB knows no HTTPS; over

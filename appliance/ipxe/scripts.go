@@ -174,7 +174,7 @@ func machineScript(c Config, has func(string) bool) string {
 			when(efi64 || efi32, "iseq ${efi/SecureBoot} 01 && goto nomem ||"),
 			when(efi64, "iseq ${buildarch} x86_64 && item --key m memtest Memory test (memtest86+) ||"),
 			when(efi32, "iseq ${buildarch} i386 && item --key m memtest Memory test (memtest86+) ||"),
-			":nomem",
+			when(efi64 || efi32, ":nomem"),
 		), "\n")),
 		when(!c.Chain.IsZero(), "item --key c chain "+c.ChainTitle),
 		"item --key n facts Network facts",
@@ -200,15 +200,15 @@ func machineScript(c Config, has func(string) bool) string {
 
 		when(memtest, strings.TrimSuffix(lines(
 			":memtest",
-			"iseq ${platform} efi && goto memefi ||",
+			when(bios, "iseq ${platform} efi && goto memefi ||"),
 			when(bios, strings.TrimSuffix(lines(
 				"cpuid --ext 29 && set file "+biosFile(memtestBIOS64, memtestBIOS32)+" || set file "+biosFile(memtestBIOS32, memtestBIOS64),
 				"goto memrun",
 			), "\n")),
-			":memefi",
+			when(bios, ":memefi"),
 			"set file "+memtestEFI64,
 			"iseq ${buildarch} i386 && set file "+memtestEFI32+" ||",
-			":memrun",
+			when(bios, ":memrun"),
 			"chain --autofree --timeout 30000 {base}/${file} || goto failed",
 			"goto start",
 		), "\n")),
@@ -240,10 +240,12 @@ func machineScript(c Config, has func(string) bool) string {
 		"shell ||",
 		"goto start",
 
-		":failed",
-		"echo bootpuck: that did not work (see the line above, and ipxe.org/err)",
-		"prompt --timeout 15000 Press any key to return to the menu ||",
-		"goto start",
+		when(memtest || !c.Chain.IsZero(), strings.TrimSuffix(lines(
+			":failed",
+			"echo bootpuck: that did not work (see the line above, and ipxe.org/err)",
+			"prompt --timeout 15000 Press any key to return to the menu ||",
+			"goto start",
+		), "\n")),
 
 		// An iPXE built without menus.
 		":plain",

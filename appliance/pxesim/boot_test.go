@@ -130,6 +130,7 @@ func TestDiscoverTiming(t *testing.T) {
 		{"bios", func(l *lan) { l.dhcpDelay = 3 * time.Second }, seq(0), 4, ""},
 		{"bios", func(l *lan) { l.dhcpDelay = 5 * time.Second }, seq(0, 4), 12, ""},
 		{"ipxe-bios", func(l *lan) { l.dhcpDelay = 2500 * time.Millisecond }, seq(0, 1), 2.5, ""},
+		{"ipxe-bios", func(l *lan) { l.noProxy, l.dhcpDelay = true, 2500*time.Millisecond }, seq(0, 1), 2.5, CodeNothing},
 		// A proxy 1.5 s late works, 4 s late loses.
 		{"ipxe-bios", func(l *lan) { l.proxyDelay = 1500 * time.Millisecond }, seq(0, 1), 1.5, ""},
 		{"ipxe-bios", func(l *lan) { l.proxyDelay = 4 * time.Second }, seq(0, 1), 3, CodeNothing},
@@ -314,6 +315,7 @@ func TestDefects(t *testing.T) {
 		{"TFTP silent", "uefi-x64", func(l *lan) { l.mute = "x86_64/snponly.efi" }, CodeE18},
 		{"TFTP silent", "bios", func(l *lan) { l.mute = "undionly.kpxe" }, CodeE32},
 		{"TFTP without options", "uefi-x64", func(l *lan) { l.noOptions = true }, CodeE99},
+		{"TFTP without tsize", "uefi-x64", func(l *lan) { l.noTsize = true }, CodeE99},
 		{"TFTP without options", "bios", func(l *lan) { l.noOptions = true }, ""},
 		{"option 60 on the DHCP server", "uefi-x64", func(l *lan) {
 			l.dhcp = func(_, k *Packet) *Packet { k.Set(optClass, []byte("PXEClient")...); return k }
@@ -677,4 +679,54 @@ func TestCancel(t *testing.T) {
 			t.Errorf("ended after %v with %v", r.Elapsed, err)
 		}
 	})
+}
+
+// Only the acknowledgement of the server that was asked counts.
+func TestForeignACK(t *testing.T) {
+	for _, name := range []string{"bios", "uefi-x64", "ipxe-bios"} {
+		bubble(t, func(t *testing.T) {
+			l := newLAN(t)
+			l.rogueACK = true
+			if r := l.play(profile(t, name)); !r.OK || r.Lease.Addr.Addr() != clientAddr || r.Count(StepIgnored) == 0 {
+				t.Errorf("%s: %s with %v", name, r.Verdict, r.Lease.Addr)
+			}
+		})
+	}
+}
+
+// EDK2 asks the two-step offer's siaddr on port 4011, and option 54 only when that is 0; others ask
+// the server that made the offer.
+func TestWhoIsAsked(t *testing.T) {
+	other := addrs("192.0.2.9")[0]
+	for _, tt := range []struct {
+		profile string
+		siaddr  string
+		want    string
+	}{
+		{"uefi-x64", "192.0.2.9", "192.0.2.9:4011"}, {"uefi-x64", "0.0.0.0", "192.0.2.2:4011"},
+		{"bios-old", "192.0.2.9", "192.0.2.2:4011"}, {"ipxe-bios", "192.0.2.9", "192.0.2.2:4011"},
+	} {
+		bubble(t, func(t *testing.T) {
+			l := newLAN(t)
+			l.offer = func(_, k *Packet) *Packet {
+				if tt.profile == "ipxe-bios" {
+					noFile(nil, k)
+				}
+				k.SIAddr = other
+				if tt.siaddr == "0.0.0.0" {
+					k.SIAddr = netipZero
+				}
+				return k
+			}
+			l.play(profile(t, tt.profile))
+			for _, d := range l.sent {
+				if d.Dst.Port() == portBINL && d.Dst.String() != tt.want {
+					t.Errorf("%s with siaddr %s asks %v, want %s", tt.profile, tt.siaddr, d.Dst, tt.want)
+				}
+			}
+			if len(l.asked) == 0 {
+				t.Errorf("%s asks nobody", tt.profile)
+			}
+		})
+	}
 }

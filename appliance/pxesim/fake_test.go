@@ -38,8 +38,11 @@ type lan struct {
 	script           string
 	files            map[string][]byte
 	// mute drops requests for these files; dropOACK answers without options.
-	mute        string
-	noOptions   bool
+	mute      string
+	noOptions bool
+	noTsize   bool
+	// rogueACK lets the proxy acknowledge the REQUEST that was meant for the DHCP server.
+	rogueACK    bool
 	blockHook   func(block uint16, data []byte) []byte
 	sent        []Datagram
 	discovers   []time.Duration
@@ -239,6 +242,11 @@ func (l *lan) serveDHCP(d Datagram) []Delivery {
 		}
 	case typeRequest:
 		l.requests++
+		if l.rogueACK {
+			rogue := l.proxyReply(req, typeACK)
+			rogue.YIAddr = addrs("192.0.2.66")[0]
+			out = append(out, Delivery{Datagram{netip.AddrPortFrom(proxyAddr, portServer), to, reparse(l.t, rogue).raw}, 0})
+		}
 		if req.ServerID() == dhcpAddr && !l.noACK {
 			out = append(out, Delivery{Datagram{netip.AddrPortFrom(dhcpAddr, portServer), to, l.dhcpReply(req, typeACK).raw}, 0})
 		}
@@ -271,6 +279,9 @@ func (l *lan) serveTFTP(d Datagram) []Delivery {
 			n, _ := strconv.Atoi(v)
 			switch string(fields[i]) {
 			case "tsize":
+				if l.noTsize {
+					continue
+				}
 				v = strconv.Itoa(len(data))
 			case "blksize":
 				s.block = n

@@ -124,6 +124,12 @@ func TestTFTPTrouble(t *testing.T) {
 			if err != nil || d.Bytes != 20000 {
 				t.Errorf("window %d with losses: %d bytes, %v", window, d.Bytes, err)
 			}
+			// A hole in a window is reported once, not once for every block behind it.
+			for block, n := range l.acks {
+				if n > 2 {
+					t.Errorf("window %d: block %d acknowledged %d times", window, block, n)
+				}
+			}
 			if window == 1 && d.Retransmits == 0 {
 				t.Error("losses in lock-step were repaired without a repetition")
 			}

@@ -16,6 +16,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X github.com/bootpuck/bootpuck/appl
 # Debian packages, by what needs them.
 PKG_BOOTFILES := dpkg xz-utils zstd ca-certificates debian-archive-keyring gpgv
 PKG_IMAGE := e2fsprogs
+PKG_USB := xorriso
 PKG_SITE := iproute2 dnsmasq-base qemu-system-x86 ovmf ipxe-qemu seabios debian-installer-12-netboot-amd64
 PKG_TEST := $(PKG_SITE) ovmf-ia32 qemu-system-arm qemu-efi-aarch64 qemu-utils isc-dhcp-server isc-dhcp-relay isc-dhcp-client udhcpc \
 	tftp-hpa atftp curl tcpdump debian-installer-12-netboot-arm64 prometheus shellcheck mtools dosfstools
@@ -52,6 +53,7 @@ sources: bootfiles ## fetch the sources that belong to the shipped binaries
 
 .PHONY: usb
 usb: bootfiles ## .build/bootpuck-usb.img for machines that cannot boot from the network at all
+	@appliance/dev/need "building the USB image" $(PKG_USB)
 	@$(GO) run ./ipxe-build usb
 
 .PHONY: assets

@@ -100,7 +100,7 @@ fuzz: ## every fuzz test for FUZZTIME (20s)
 	@set -e; for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' appliance ipxe-build bootfiles cmd); do \
 		for target in $$(grep -ohE '^func Fuzz[A-Za-z0-9_]*' "$$file" | sed 's/^func //'); do \
 			echo "$$(dirname "$$file") $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "./$$(dirname "$$file")"; \
 		done; done
 
 .PHONY: mutate

@@ -147,10 +147,10 @@ func (p *process) cpu() time.Duration {
 		}
 		_, rest, _ := strings.Cut(string(stat), ") ")
 		f := fields(rest)
-		if len(f) < 13 {
+		if len(f) < 15 {
 			continue
 		}
-		for _, v := range f[11:13] {
+		for _, v := range f[11:15] { // own, and of children that have ended
 			n, _ := strconv.Atoi(v)
 			total += time.Duration(n) * tick
 		}

@@ -144,3 +144,9 @@ func lookPath(name string) (string, error) {
 	}
 	return "", fmt.Errorf("program %s is not installed", name)
 }
+
+// Installed returns an error if a program the lab starts is not there.
+func Installed(program string) error {
+	_, err := lookPath(program)
+	return err
+}

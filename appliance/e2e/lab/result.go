@@ -183,3 +183,35 @@ func JSON(results []Result) ([]byte, error) {
 	out, err := json.MarshalIndent(results, "", "  ")
 	return append(out, '\n'), err
 }
+
+// Comparison puts two servers side by side: seconds from the first DISCOVER to
+// the first script, per client, on sites without trouble and the same DHCP
+// server. It is empty if no client ran with both.
+func Comparison(results []Result, ours, theirs string) string {
+	type key struct{ dhcp, client string }
+	times := make(map[key]map[string]Seconds)
+	var order []key
+	for _, r := range results {
+		if r.Trouble != "none" || r.Script < 0 {
+			continue
+		}
+		k := key{r.DHCP, r.Client}
+		if times[k] == nil {
+			times[k] = make(map[string]Seconds)
+			order = append(order, k)
+		}
+		times[k][r.Server] = r.Script
+	}
+	var b strings.Builder
+	for _, k := range order {
+		a, okA := times[k][ours]
+		c, okC := times[k][theirs]
+		if okA && okC {
+			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", k.client, k.dhcp, a, c)
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Seconds from the first DISCOVER to the first script:\n\n| client | DHCP server | %s | %s |\n|---|---|--:|--:|\n", ours, theirs) + b.String()
+}

@@ -409,7 +409,7 @@ func TestConformance(t *testing.T) {
 			t.Error("the new transfer has the old one's port")
 		}
 		// The limit, here set to 8 transfers of one address; the ninth request gets no answer.
-		limited := startServer(t, Config{Files: site(), Limits: Limits{PerClient: 8}}, nil)
+		limited := startServer(t, Config{Files: site(), Limits: Limits{PerClient: 8}}, patient)
 		for i := range 12 {
 			c := dial(t, "127.0.0.1", limited.at("127.0.0.1"))
 			c.send(rrq("undionly.kpxe", "tsize", fmt.Sprint(i)), c.to)

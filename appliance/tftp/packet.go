@@ -41,6 +41,7 @@ const (
 	textPort     = "unknown transfer"
 	textRead     = "file not readable"
 	textStop     = "server is stopping"
+	textTooLong  = "transfer took too long"
 )
 
 const (

@@ -383,7 +383,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UDPConn, t *transfer, limi
 		l.stop(*t.end)
 	}
 	lifetime := time.AfterFunc(s.cfg.Limits.Duration, func() {
-		l.stop(result{reason: boot.ReasonClientSilent, text: "the transfer took too long", tell: textStop})
+		l.stop(result{reason: boot.ReasonClientSilent, text: "the transfer took too long", tell: textTooLong})
 	})
 	defer lifetime.Stop()
 

@@ -38,8 +38,8 @@ type repeat struct {
 	event boot.Event // the most recent one not told
 }
 
-func newDigest() *digest {
-	return &digest{seen: newLRU[digestKey, repeat](digestKeys), rest: map[boot.Reason]int{}}
+func newDigest(now time.Time) *digest {
+	return &digest{start: now, seen: newLRU[digestKey, repeat](digestKeys), rest: map[boot.Reason]int{}}
 }
 
 // silence decides whether e, an event about a client that was not answered, is

@@ -98,7 +98,7 @@ func NewHandler(c Config) *Handler {
 	return &Handler{
 		cfg:    c,
 		limits: newLimiter(c.Clients, c.AnswersPerSecond),
-		digest: newDigest(),
+		digest: newDigest(c.Now()),
 		warned: newLRU[digestKey, time.Time](digestKeys),
 	}
 }

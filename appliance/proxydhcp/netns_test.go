@@ -1,8 +1,8 @@
 package proxydhcp
 
 import (
-	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -235,11 +235,29 @@ func (p *port) receive(xid uint32) (raw []byte, from netip.AddrPort, to netip.Ad
 	if err != nil {
 		p.t.Fatalf("no answer to %#x: %v", xid, err)
 	}
-	if got := uint32(buf[4])<<24 | uint32(buf[5])<<16 | uint32(buf[6])<<8 | uint32(buf[7]); got != xid {
+	if got := binary.BigEndian.Uint32(buf[4:]); got != xid {
 		p.t.Fatalf("answer to %#x, want %#x: a packet was answered twice, or the wrong one", got, xid)
 	}
 	to, _ = netip.AddrFromSlice(cm.Dst.To4())
 	return buf[:n], src.(*net.UDPAddr).AddrPort(), to
+}
+
+// await returns the answer to xid, whatever else arrives, or nil.
+func (p *port) await(xid uint32, within time.Duration) []byte {
+	p.t.Helper()
+	if err := p.conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+		p.t.Fatal(err)
+	}
+	buf := make([]byte, 2048)
+	for {
+		n, _, err := p.conn.ReadFrom(buf)
+		if err != nil {
+			return nil
+		}
+		if n > 8 && binary.BigEndian.Uint32(buf[4:]) == xid {
+			return buf[:n]
+		}
+	}
 }
 
 // ask is one exchange on the wire; the next one proves that there was but one
@@ -409,26 +427,27 @@ func TestFlood(t *testing.T) {
 	count.until(t, "rate limit", func(_ int, s map[boot.Reason]int) bool { return s[boot.ReasonRate] > 1000 })
 	pc := lan.open("pc0", 68)
 	const enough = 50_000 // packets of the flood
-	others := 0
+	others, retries := 0, 0
 	for i := 0; i < 200 || sent.Load() < enough && i < 1<<16; i++ {
 		others++
 		p := d0()
 		p.chaddr[3], p.chaddr[4], p.chaddr[5] = 0x77, byte(i>>8), byte(i)
 		p.xid = uint32(0x1000 + i)
-		pc.send(p.bytes(), "255.255.255.255:67")
-		for {
-			if err := pc.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-				t.Fatal(err)
+		// The kernel may drop a packet before any program sees it, when the
+		// flood fills its queue; then the client asks again, as firmware does.
+		answered := false
+		for try := 0; try < 8 && !answered; try++ {
+			if try > 0 {
+				retries++
 			}
-			buf := make([]byte, 2048)
-			n, _, err := pc.conn.ReadFrom(buf)
-			if err != nil {
-				t.Fatalf("client %d was not answered: %v", others, err)
+			pc.send(p.bytes(), "255.255.255.255:67")
+			raw := pc.await(p.xid, 2*time.Second)
+			if answered = raw != nil; answered {
+				judge(t, p, raw, us)
 			}
-			if bytes.Equal(buf[4:8], []byte{0, 0, byte(p.xid >> 8), byte(p.xid)}) {
-				judge(t, p, buf[:n], us)
-				break
-			}
+		}
+		if !answered {
+			t.Fatalf("client %d was not answered", others)
 		}
 	}
 	cancel()
@@ -438,9 +457,9 @@ func TestFlood(t *testing.T) {
 		return answered >= others+limitAnswers && s[boot.ReasonRate] >= enough/2
 	})
 	answered, silences := count.counts()
-	t.Logf("%d packets of the flood sent, %d of them refused; %d answers", sent.Load(), silences[boot.ReasonRate], answered)
+	t.Logf("%d packets of the flood sent, %d of them refused; %d answers, %d retries", sent.Load(), silences[boot.ReasonRate], answered, retries)
 	windows := int(time.Since(begun)/limitWindow) + 2
-	if answered > others+windows*limitAnswers {
+	if answered > others+retries+windows*limitAnswers {
 		t.Errorf("%d answers for %d other clients", answered, others)
 	}
 	count.mu.Lock()

@@ -364,6 +364,7 @@ func TestDelayQueue(t *testing.T) {
 		time.Sleep(500 * time.Millisecond) // the bubble's clock
 		put("late", 100*time.Millisecond)
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		if want := []string{"fast 100ms", "late 600ms", "slow 1s"}; !slices.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)
 		}

@@ -362,6 +362,23 @@ func TestMovedToLargerDisk(t *testing.T) {
 	}
 }
 
+// TestResumesAfterCrash is a program that died after it had changed the table and
+// before it told the kernel: the kernel's idea is older than the table.
+func TestResumesAfterCrash(t *testing.T) {
+	k := newFakeKernel(t, 60*mib, 200*mib)
+	old := k.known
+	if _, r, err := k.ensure(); r != StateKept {
+		t.Fatal(r, err)
+	}
+	k.known, k.resized = old, nil
+	if _, r, err := k.ensure(); r != StateKept || err != nil {
+		t.Fatal(r, err)
+	}
+	if k.known.Size != 195*mib || len(k.resized) != 1 {
+		t.Errorf("partition has %d MiB, resized %v", k.known.Size/mib, k.resized)
+	}
+}
+
 func TestRepairsLostTable(t *testing.T) {
 	k := newFakeKernel(t, 60*mib, 60*mib)
 	if _, r, err := k.ensure(); r != StateKept {

@@ -91,6 +91,16 @@ func TestInspect(t *testing.T) {
 	at := func(off int, text string) func([]byte) {
 		return func(b []byte) { copy(b[off:], text) }
 	}
+	other := func(first []byte) func([]byte) {
+		im, err := ext4.New(ext4.Params{Size: testSize, Label: "photographs"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func(b []byte) {
+			copy(b[ext4.SuperblockOffset:], im.Superblock())
+			copy(b, first)
+		}
+	}
 	for _, tt := range []struct {
 		name string
 		make func([]byte)
@@ -111,6 +121,8 @@ func TestInspect(t *testing.T) {
 		{"ISO 9660", at(0x8001, "CD001"), Foreign},
 		{"swap", at(4086, "SWAPSPACE2"), Foreign},
 		{"RAID at the end", at(testSize-64<<10, "\xfc\x4e\x2b\xa9"), Foreign},
+		{"intact ext4 of somebody else", other(nil), OtherExt},
+		{"request over an intact ext4 of somebody else", other(Request()), Requested},
 		{"ext4 without checksum", at(1024+0x38, "\x53\xef"), OtherExt},
 		{"ext with 1 KiB blocks, start lost", at(8193<<10+0x38, "\x53\xef"), OtherExt},
 	} {

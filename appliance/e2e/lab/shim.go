@@ -58,13 +58,15 @@ func newShim(qemu net.Conn, tap *os.File, mac net.HardwareAddr, link Link, rw *R
 	s := &Shim{
 		Ring: NewRing(24 << 20), Timeline: NewTimeline(mac, onMark),
 		qemu: qemu, tap: tap, link: link, rw: rw,
-		rng: rand.New(rand.NewPCG(link.Seed, 0x6c616273)), closed: make(chan struct{}),
+		rng: newRand(link.Seed), closed: make(chan struct{}),
 	}
 	s.wg.Add(2)
 	go s.fromClient()
 	go s.toClient()
 	return s
 }
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0x6c616273)) }
 
 // Close ends both directions and removes the tap.
 func (s *Shim) Close() error {

@@ -13,10 +13,16 @@ import (
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
 
-// chunkSize is what must leave within Limits.ChunkTime. A deadline for the whole
+// A chunk is what must leave within Limits.ChunkTime. A deadline for the whole
 // file would cut off a slow machine at work on a large image; one per chunk
-// only ends those that have stopped.
-const chunkSize = 1 << 20
+// only ends those that have stopped. Chunks grow while they leave quickly,
+// which saves system calls, and are small again for a slow client.
+const (
+	minChunk  = 1 << 20
+	maxChunk  = 16 << 20
+	chunkFast = 500 * time.Millisecond // below this the next chunk is twice as large
+	chunkSlow = 5 * time.Second        // above this the next one is the smallest
+)
 
 // serveFile serves a regular file of fsys, with ranges and HEAD. It returns
 // false, with nothing sent, when there is no such file.
@@ -135,10 +141,12 @@ func (f *fileWriter) Write(b []byte) (int, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (f *fileWriter) Unwrap() http.ResponseWriter { return f.w }
 
-// extend gives the client another ChunkTime.
-func (f *fileWriter) extend() {
+// extend gives the client another ChunkTime from now.
+func (f *fileWriter) extend() (now time.Time) {
+	now = time.Now()
 	// Writers without deadlines (tests' recorders) have none to extend.
-	_ = f.rc.SetWriteDeadline(time.Now().Add(f.chunkTime))
+	_ = f.rc.SetWriteDeadline(now.Add(f.chunkTime))
+	return now
 }
 
 // ReadFrom sends what src holds. http.ServeContent calls it by io.CopyN, that
@@ -153,9 +161,10 @@ func (f *fileWriter) ReadFrom(src io.Reader) (int64, error) {
 		return f.copy(lr)
 	}
 	var total int64
+	chunk := int64(minChunk)
 	for lr.N > 0 {
-		f.extend()
-		want := min(lr.N, chunkSize)
+		began := f.extend()
+		want := min(lr.N, chunk)
 		f.limited = io.LimitedReader{R: lr.R, N: want}
 		n, err := rf.ReadFrom(&f.limited)
 		lr.N -= n
@@ -169,6 +178,12 @@ func (f *fileWriter) ReadFrom(src io.Reader) (int64, error) {
 			// The file has become shorter than its length was.
 			f.readErr = io.ErrUnexpectedEOF
 			return total, nil
+		}
+		switch took := time.Since(began); {
+		case took < chunkFast:
+			chunk = min(2*chunk, maxChunk)
+		case took > chunkSlow:
+			chunk = minChunk
 		}
 	}
 	return total, nil

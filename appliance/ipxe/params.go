@@ -85,8 +85,8 @@ func ParseParams(rawQuery string) (Params, error) {
 		var pair string
 		pair, rawQuery, _ = strings.Cut(rawQuery, "&")
 		name, raw, _ := strings.Cut(pair, "=")
-		i := paramIndex(name)
-		if i < 0 || seen[i] {
+		i, known := paramIndexes[name]
+		if !known || seen[i] {
 			continue
 		}
 		seen[i] = true
@@ -112,8 +112,8 @@ func ParseParams(rawQuery string) (Params, error) {
 			if s == "" {
 				continue
 			}
-			g, err := boot.ParseGUID(s)
-			if err != nil {
+			g, ok := guid(s)
+			if !ok {
 				return Params{}, paramError{id}
 			}
 			p.GUID = g
@@ -181,22 +181,16 @@ var paramNames = [...]string{
 	"memory", "dimms", "spans", "secureboot",
 }
 
-// paramIndex finds a name, also in the spelling without dashes that many
-// hand-written boot scripts use (nextserver, userclass).
-func paramIndex(name string) int {
-	switch name {
-	case "nextserver":
-		name = "next-server"
-	case "userclass":
-		name = "user-class"
+// paramIndexes finds a name in paramNames, also in the spelling without dashes
+// that many hand-written boot scripts use.
+var paramIndexes = func() map[string]int {
+	m := make(map[string]int, len(paramNames)+2)
+	for i, name := range paramNames {
+		m[name] = i
 	}
-	for i, n := range &paramNames {
-		if n == name {
-			return i
-		}
-	}
-	return -1
-}
+	m["nextserver"], m["userclass"] = m["next-server"], m["user-class"]
+	return m
+}()
 
 // identity decodes a value that identifies: short, and of the allow-list only.
 func identity(raw string) (string, bool) {
@@ -208,6 +202,23 @@ func identity(raw string) (string, bool) {
 		return "", false
 	}
 	return s, safe(s)
+}
+
+// guid reads a UUID, the form iPXE prints without going through the reader for
+// people's spellings.
+func guid(s string) (g boot.GUID, ok bool) {
+	if len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' {
+		var digits [32]byte
+		n := copy(digits[:], s[:8])
+		n += copy(digits[n:], s[9:13])
+		n += copy(digits[n:], s[14:18])
+		n += copy(digits[n:], s[19:23])
+		copy(digits[n:], s[24:])
+		_, err := hex.Decode(g[:], digits[:])
+		return g, err == nil
+	}
+	g, err := boot.ParseGUID(s)
+	return g, err == nil
 }
 
 // safe says whether s consists of [A-Za-z0-9._:-] only.

@@ -69,12 +69,13 @@ func (m *Memory) Offered(c Client, d Decision, now time.Time) (loop bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.touch(c.MAC)
-	again := r.last.XID == c.XID && !r.at.IsZero() && now.Sub(r.at) < SamePacket
 	r.last, r.at = c, now
-	if d.Form == FormDirect || d.Form == FormTwoStep {
+	// Only UEFI has a choice of style; a machine that boots as BIOS in between
+	// says nothing about its UEFI.
+	if (d.Form == FormDirect || d.Form == FormTwoStep) && c.Firmware == FirmwareUEFI {
 		r.form, r.xid, r.asked, r.loaded = d.Form, c.XID, false, false
 	}
-	if !d.Stage1 || again {
+	if !d.Stage1 {
 		return false
 	}
 	copy(r.stage1[1:], r.stage1[:loopLimit-1])

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -54,7 +55,7 @@ func (a *Accelerators) For(ctx context.Context, kind FirmwareKind, newer string)
 
 // try boots a machine under KVM without a network until it shows that it
 // works. An error is the reason to emulate.
-func (a *Accelerators) try(ctx context.Context, kind FirmwareKind, newer string) error {
+func (a *Accelerators) try(ctx context.Context, kind FirmwareKind, newer string) (err error) {
 	if kind.arm() != (runtime.GOARCH == "arm64") {
 		return fmt.Errorf("another processor than this machine's")
 	}
@@ -94,6 +95,17 @@ func (a *Accelerators) try(ctx context.Context, kind FirmwareKind, newer string)
 		return err
 	}
 	defer p.Stop(0)
+	defer func() {
+		// A QEMU that could not start says why better than its broken sockets.
+		if err == nil {
+			return
+		}
+		select {
+		case <-p.Done():
+			err = errors.New(firstLine(p.Out.String(), err.Error()))
+		case <-time.After(time.Second):
+		}
+	}()
 	serial, err := acceptQEMU(l, "the serial line", p, 10*time.Second)
 	if err != nil {
 		return err

@@ -163,13 +163,12 @@ func show(ctx context.Context, o options, n *narrator, site *lab.Site, client la
 	accels := lab.Accelerators{Kernel: lab.InstallerKernel("amd64")}
 	accel, why := accels.For(ctx, client.Firmware, newer)
 	if accel == lab.TCG {
-		n.say("The machine is emulated, because KVM does not carry it here (%s). That takes its time.", short(why))
+		n.say("This computer cannot run the machine on its own processor (%s), so it is emulated. That takes its time.", short(why))
 	}
 	guest, err := site.Boot(ctx, lab.Boot{Row: client.Name, Client: client, Accel: accel, Newer: newer, OnMark: n.mark})
 	if err != nil {
 		return err
 	}
-	n.powerOn(guest.Started)
 	n.say("Power on: a machine of kind %s with an empty disk, %s.", client.Name, guest.MAC)
 	goal := lab.Installer.Goal()
 	goal.Limit = o.limit

@@ -12,7 +12,7 @@ import (
 )
 
 // narrator prints one sentence per thing that happened, with the time since
-// power-on. It is safe for concurrent use.
+// the start. It is safe for concurrent use.
 type narrator struct {
 	mu    sync.Mutex
 	out   io.Writer
@@ -21,13 +21,6 @@ type narrator struct {
 }
 
 func newNarrator(out io.Writer) *narrator { return &narrator{out: out, start: time.Now()} }
-
-// powerOn sets the zero of the times from here on.
-func (n *narrator) powerOn(at time.Time) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.start = at
-}
 
 func (n *narrator) say(format string, args ...any) {
 	n.sayAt(time.Now(), fmt.Sprintf(format, args...))

@@ -399,3 +399,23 @@ func TestPreparedState(t *testing.T) {
 		t.Errorf("settings %q, %v", text, err)
 	}
 }
+
+// TestAccel boots under whatever the machine was found to be able to do.
+func TestAccel(t *testing.T) {
+	e2e(t)
+	disk := filepath.Join(t.TempDir(), "disk.img")
+	if err := vm.Fresh(built(t, "amd64"), disk, 0); err != nil {
+		t.Fatal(err)
+	}
+	m := vm.Machine{Disk: disk, Firmware: vm.SeaBIOS, Dir: t.TempDir(), GuestPorts: []int{8080}}
+	m.Accel = vm.Accel(t.Context(), m)
+	t.Logf("accelerator: %s", m.Accel)
+	v, err := vm.Start(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.Kill)
+	if r := (&box{v, t}).report(); !r.State.Persistent || !r.State.Created {
+		t.Errorf("%+v: the trial touched the disk, or the boot failed", r.State)
+	}
+}

@@ -3,8 +3,8 @@
 // tool build it, lays out the disk, compresses it and writes checksums.
 //
 // Two runs on one commit give the same bits (see Verify). It must never write
-// into the repository outside its output directory, and never put a secret into
-// an image: every box of a kind carries the same bits.
+// into the repository outside its output directory and .build, and never put a
+// secret into an image: every box of a kind carries the same bits.
 package builder
 
 import (
@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -161,6 +162,11 @@ func (b *build) pack(ctx context.Context) (string, error) {
 	// Patched modules always stand at the same place relative to the repository,
 	// because that place is recorded in what is built from them.
 	modules := filepath.Join(b.root, ".build", "image-modules", b.Kind.Name)
+	unlock, err := lock(modules + ".lock")
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
 	if err := os.RemoveAll(modules); err != nil {
 		return "", fmt.Errorf("clean %s: %w", modules, err)
 	}
@@ -218,6 +224,22 @@ func (b *build) pack(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return gaf, nil
+}
+
+// lock waits until no other build of the same kind in this tree uses the patched
+// modules.
+func lock(name string) (unlock func(), _ error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, fmt.Errorf("lock build: %w", err)
+	}
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock build: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("lock build: %w", errors.Join(err, f.Close()))
+	}
+	return func() { _ = f.Close() }, nil // closing unlocks
 }
 
 // run starts a tool and keeps its last words for the error.

@@ -3,23 +3,28 @@ package lab
 import (
 	"bytes"
 	"strings"
+	"sync/atomic"
 )
 
-// Rewriter changes what one client sends. It stands in for firmware that does
-// not exist as free software. The zero value passes everything on.
+// Rewriter changes what one client sends and receives. It stands in for
+// firmware that does not exist as free software. The zero value passes
+// everything on.
 //
-// It is not safe for concurrent use: one goroutine reads a client.
+// One goroutine may call Frame while another calls Reply.
 type Rewriter struct {
-	// PlainBIOS hides that the ROM is iPXE: DHCP options 77 (user class) and
-	// 175 (iPXE features) are removed until the client's first TFTP read
-	// request. From then on the loaded program speaks for itself.
+	// PlainBIOS makes an iPXE ROM pass for a plain PXE ROM until the client's
+	// first TFTP read request; from then on the loaded program speaks for
+	// itself. What it sends lacks DHCP options 77 (user class) and 175 (iPXE
+	// features). And since a PXE ROM takes its boot file from the PXE offer
+	// (PXE 2.1, section 2.2.3), where iPXE would prefer the DHCP server's,
+	// replies without class PXEClient lose the boot file they name.
 	PlainBIOS bool
 	// DropClass drops the client's DHCP messages whose option 60 starts with
 	// this text, for example "PXEClient" to leave only HTTP Boot. Empty drops
 	// nothing.
 	DropClass string
 
-	tftpSeen bool
+	tftpSeen atomic.Bool
 }
 
 // Frame returns the frame to pass on in place of the one the client sent, or
@@ -34,7 +39,7 @@ func (r *Rewriter) Frame(frame []byte) []byte {
 		return frame
 	}
 	if u.dstPort == portTFTP && len(u.payload) > 2 && u.payload[0] == 0 && u.payload[1] == 1 {
-		r.tftpSeen = true
+		r.tftpSeen.Store(true)
 		return frame
 	}
 	if u.dstPort != portDHCPServer && u.dstPort != portPXE {
@@ -47,10 +52,35 @@ func (r *Rewriter) Frame(frame []byte) []byte {
 	if r.DropClass != "" && strings.HasPrefix(m.class, r.DropClass) {
 		return nil
 	}
-	if r.PlainBIOS && !r.tftpSeen {
+	if r.PlainBIOS && !r.tftpSeen.Load() {
 		return StripOptions(frame, 77, 175)
 	}
 	return frame
+}
+
+// Reply returns the frame to hand to the client in place of one that arrived
+// for it. The input is never modified.
+func (r *Rewriter) Reply(frame []byte) []byte {
+	if !r.PlainBIOS || r.tftpSeen.Load() {
+		return frame
+	}
+	u, ok := parseUDP(frame)
+	if !ok || u.srcPort != portDHCPServer {
+		return frame
+	}
+	m, ok := parseDHCP(u.payload)
+	if !ok || m.op != 2 || strings.HasPrefix(m.class, "PXEClient") {
+		return frame
+	}
+	out := StripOptions(frame, 66, 67)
+	if len(out) > 0 && &out[0] == &frame[0] {
+		out = bytes.Clone(frame[:ethLen+u.ipLen+udpLen+len(u.payload)])
+	}
+	bootp := out[ethLen+u.ipLen+udpLen:]
+	clear(bootp[20:24])       // siaddr
+	clear(bootp[44:bootpLen]) // sname and file
+	fixUDP(out, u.ipLen)
+	return out
 }
 
 // StripOptions returns a copy of an IPv4 UDP frame with a DHCP message from

@@ -81,12 +81,59 @@ func TestRewriterDropClass(t *testing.T) {
 	}
 }
 
+func TestRewriterPlainBIOSReply(t *testing.T) {
+	reply := func(class string) []byte {
+		m := message(2, testMAC, "10.77.0.100", option{53, []byte{2}}, option{67, []byte("router.0")}, option{60, []byte(class)}, option{3, []byte{10, 77, 0, 1}})
+		copy(m[20:], []byte{10, 77, 0, 1})
+		copy(m[108:], "router.0")
+		return udp(t, serverMAC, "10.77.0.1:67", "255.255.255.255:68", m)
+	}
+	read := func(frame []byte) dhcpMessage {
+		if !sumsRight(frame) {
+			t.Error("wrong checksums")
+		}
+		u, _ := parseUDP(frame)
+		m, ok := parseDHCP(u.payload)
+		if !ok {
+			t.Fatal("no DHCP message")
+		}
+		return m
+	}
+	r := &Rewriter{PlainBIOS: true}
+	in := reply("")
+	before := bytes.Clone(in)
+	m := read(r.Reply(in))
+	if !bytes.Equal(in, before) {
+		t.Error("the input was changed")
+	}
+	if m.file != "" || m.options[67] != nil || !m.siaddr.IsUnspecified() {
+		t.Errorf("the router's boot file passed: %+v", m)
+	}
+	if m.yiaddr.String() != "10.77.0.100" || m.msgType != 2 || m.options[3] == nil {
+		t.Errorf("more was removed: %+v", m)
+	}
+	if got := r.Reply(reply("PXEClient")); read(got).file != "router.0" {
+		t.Error("a PXE offer lost its file")
+	}
+	if (&Rewriter{}).Reply(in)[0] != in[0] || read((&Rewriter{}).Reply(in)).file != "router.0" {
+		t.Error("the zero rewriter changed a reply")
+	}
+	r.Frame(udp(t, testMAC, "10.77.0.100:1024", "10.77.0.5:69", []byte("\x00\x01undionly.kpxe\x00octet\x00")))
+	if read(r.Reply(reply(""))).file != "router.0" {
+		t.Error("the loaded program's replies are still changed")
+	}
+}
+
 func FuzzRewriter(f *testing.F) {
 	f.Add(ipxeDiscover(f))
 	f.Add(udp(f, testMAC, "10.77.0.100:1024", "10.77.0.5:69", []byte("\x00\x01x\x00octet\x00")))
 	f.Add([]byte{})
+	f.Add(udp(f, serverMAC, "10.77.0.1:67", "255.255.255.255:68", message(2, testMAC, "10.77.0.100", option{67, []byte("x")})))
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		before := bytes.Clone(frame)
+		if reply := (&Rewriter{PlainBIOS: true}).Reply(frame); !bytes.Equal(reply, frame) && !sumsRight(reply) {
+			t.Fatal("a changed reply is not a correct UDP frame")
+		}
 		out := (&Rewriter{PlainBIOS: true}).Frame(frame)
 		if !bytes.Equal(frame, before) {
 			t.Fatal("the input was changed")

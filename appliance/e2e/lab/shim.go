@@ -118,7 +118,7 @@ func (s *Shim) toClient() {
 		if err != nil {
 			return
 		}
-		send(buf[:n])
+		send(s.rw.Reply(buf[:n]))
 	}
 }
 

@@ -168,7 +168,9 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, p *peer, nam
 			res.Route = RoutePage
 			cw := &countWriter{ResponseWriter: w, status: http.StatusOK}
 			h.ServeHTTP(cw, r)
-			res.Status, res.Bytes = cw.status, cw.n
+			if res.Status = cw.status; r.Method != http.MethodHead {
+				res.Bytes = cw.n
+			}
 			return
 		}
 	}

@@ -87,6 +87,32 @@ func TestServed(t *testing.T) {
 	}
 }
 
+func TestUnserved(t *testing.T) {
+	links := []link{
+		nic(1, "lo", loopback), nic(2, "eth0"), nic(4, "wg0", tunnel), nic(5, "can0", noBroadcast),
+		nic(6, "br0", kind("bridge")), nic(7, "eth2", portOf(6)),
+	}
+	for _, tt := range []struct {
+		sel  Selection
+		want []string
+	}{
+		{Selection{}, []string{"loopback; name it with -interface to serve it", "", "a point-to-point link", "it cannot broadcast", "", "a port of br0"}},
+		{Selection{Names: []string{"eth0"}}, []string{
+			"not among the interfaces named by -interface", "", "not among the interfaces named by -interface",
+			"not among the interfaces named by -interface", "not among the interfaces named by -interface",
+			"not among the interfaces named by -interface",
+		}},
+	} {
+		var got []string
+		for _, i := range judge(state{links: links}, tt.sel).Interfaces {
+			got = append(got, i.Unserved)
+		}
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%v: %s", tt.sel.Names, d)
+		}
+	}
+}
+
 func TestJudgeKeepsTheKernelsOrder(t *testing.T) {
 	s := state{links: []link{nic(3, "eth1"), nic(2, "eth0")}}
 	s.addrs = append(s.addrs, on(2, "198.51.100.9/24", "fe80::1/64")...)

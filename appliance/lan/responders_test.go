@@ -47,18 +47,22 @@ func TestObserve(t *testing.T) {
 		{2 * time.Second, offer(kindOf(5)), nil},
 		{time.Minute, offer(option(60, "PXEClient")), []string{
 			`responder: DHCP server 192.0.2.1 (02:00:00:00:00:01) on eth0 now hands out addresses, sends option 60 "PXEClient".`,
-			`warning option60: DHCP server 192.0.2.1 (02:00:00:00:00:01) on eth0 sends option 60 "PXEClient" with the addresses it hands out.`}},
+			`warning option60: DHCP server 192.0.2.1 (02:00:00:00:00:01) on eth0 sends option 60 "PXEClient" with the addresses it hands out.`,
+		}},
 		{2 * time.Minute, offer(option(60, "PXEClient")), nil},
 		{3 * time.Minute, offer(), nil}, // to another kind of client
 		{4 * time.Minute, offer(func(r *reply) { r.siaddr, r.file = "192.0.2.1", "a\n\x1b[31m" }), []string{
 			`responder: DHCP server 192.0.2.1 (02:00:00:00:00:01) on eth0 now hands out addresses, sends option 60 "PXEClient", names boot file "a\n\x1b[31m", names next server "192.0.2.1".`,
-			`warning server_boot_file: DHCP server 192.0.2.1 (02:00:00:00:00:01) on eth0 names boot file "a\n\x1b[31m" with the addresses it hands out.`}},
+			`warning server_boot_file: DHCP server 192.0.2.1 (02:00:00:00:00:01) on eth0 names boot file "a\n\x1b[31m" with the addresses it hands out.`,
+		}},
 		{10*time.Minute + 59*time.Second, offer(option(60, "PXEClient")), nil},
 		{11 * time.Minute, offer(option(60, "PXEClient")), []string{
-			`warning option60: DHCP server 192.0.2.1 (02:00:00:00:00:01) on eth0 sends option 60 "PXEClient" with the addresses it hands out.`}},
+			`warning option60: DHCP server 192.0.2.1 (02:00:00:00:00:01) on eth0 sends option 60 "PXEClient" with the addresses it hands out.`,
+		}},
 		{12 * time.Minute, offer(proxied, option(43, "\x06\x01\x08\xff"), func(r *reply) { r.options[5], r.options[8] = 192, 1 }), []string{
 			`responder: DHCP and PXE server 192.0.2.1 (02:00:00:00:00:01) on eth0 now hands out addresses, answers network boot clients, sends option 60 "PXEClient", names boot file "a\n\x1b[31m", "boot.0", names next server "192.0.2.1", "192.0.2.9", sends PXE discovery control.`,
-			`warning other_pxe: DHCP and PXE server 192.0.2.1 (02:00:00:00:00:01) on eth0 answers network boot clients (option 60 "PXEClient", boot file "boot.0").`}},
+			`warning other_pxe: DHCP and PXE server 192.0.2.1 (02:00:00:00:00:01) on eth0 answers network boot clients (option 60 "PXEClient", boot file "boot.0").`,
+		}},
 	} {
 		now := epoch.Add(step.after)
 		events := tbl.observe(hear(t, step.packet, mac), "eth0", now)

@@ -252,8 +252,7 @@ func (r *rig) discover(t *testing.T, class string) {
 	r.fromClient(t, everyone, b)
 }
 
-// until waits for a condition that is checked whenever something is heard of,
-// and every 20 ms.
+// until waits for a condition of the world outside, checked every 20 ms.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -273,7 +272,8 @@ func task(t *testing.T, x interface {
 	Run(context.Context) error
 	Ready() <-chan struct{}
 	String() string
-}) {
+},
+) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

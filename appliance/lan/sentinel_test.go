@@ -90,7 +90,6 @@ type stand struct {
 	watcher  *Watcher
 	sentinel *Sentinel
 	events   *sink
-	run      func() error // runs the sentinel until its context ends
 }
 
 func newStand(t *testing.T, s state) *stand {

@@ -2,7 +2,6 @@ package lan
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -70,8 +69,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	changed, failed := make(chan struct{}, 1), make(chan error, 1)
+	changed, failed, stopped := make(chan struct{}, 1), make(chan error, 1), make(chan struct{})
 	go func() {
+		defer close(stopped)
 		for {
 			if err := f.wait(); err != nil {
 				failed <- err
@@ -80,12 +80,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 			notify(changed)
 		}
 	}()
-	stopped := false
 	defer func() {
 		f.close()
-		if !stopped {
-			<-failed
-		}
+		<-stopped
 	}()
 	safety := time.NewTicker(lookEvery)
 	defer safety.Stop()
@@ -101,7 +98,6 @@ func (w *Watcher) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case err := <-failed:
-			stopped = true
 			return err
 		case <-safety.C:
 		case <-changed:
@@ -207,5 +203,3 @@ func notify(c chan<- struct{}) {
 	default:
 	}
 }
-
-var _ fmt.Stringer = (*Watcher)(nil)

@@ -184,7 +184,9 @@ func TestWatcherGathersAStorm(t *testing.T) {
 		}
 		synctest.Wait()
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 		if k.looks > 25 {
 			t.Errorf("%d looks during one second of messages", k.looks)
 		}
@@ -201,7 +203,9 @@ func TestWatcherLooksAgainWhenTorn(t *testing.T) {
 		go func() { done <- w.Run(ctx) }()
 		<-time.After(time.Second) // of synctest's clock
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 		if k.looks != 4 {
 			t.Errorf("%d looks, want 3 torn ones and a whole one", k.looks)
 		}

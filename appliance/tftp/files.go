@@ -121,7 +121,7 @@ func (t *Tree) Open(_ context.Context, _ Request, name string) (File, error) {
 func (t *Tree) lookup(name string) (string, bool) {
 	key := strings.ToLower(name)
 	t.mu.RLock()
-	real, ok := t.index[key]
+	found, ok := t.index[key]
 	stale := !ok && t.maxAge > 0 && time.Since(t.built) > t.maxAge
 	t.mu.RUnlock()
 	// Only one request walks; the others go on with the old index rather than
@@ -130,10 +130,10 @@ func (t *Tree) lookup(name string) (string, bool) {
 		t.Refresh()
 		t.rebuild.Unlock()
 		t.mu.RLock()
-		real, ok = t.index[key]
+		found, ok = t.index[key]
 		t.mu.RUnlock()
 	}
-	return real, ok
+	return found, ok
 }
 
 func (t *Tree) open(name string) (File, error) {

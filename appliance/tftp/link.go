@@ -260,6 +260,7 @@ func (l *link) datagram(b []byte, from netip.AddrPort) []byte {
 		}
 		l.endLocked(r)
 		return l.tellEngine()
+	default:
 	}
 	return nil
 }

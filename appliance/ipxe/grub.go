@@ -57,12 +57,15 @@ func localDisk() []string {
 	names = append([]string{"/EFI/Microsoft/Boot/bootmgfw.efi"}, names...)
 	names = append(names, "/EFI/BOOT/BOOT$cpu.EFI")
 	return []string{
-		"for file in " + strings.Join(names, " ") + "; do",
-		"\tif search --no-floppy --file --set=disk \"$file\"; then",
-		// The loader finds its own files on the device GRUB names as root.
-		"\t\tset root=$disk",
-		"\t\tif chainloader \"$file\"; then boot; fi",
-		"\tfi",
+		"for name in " + strings.Join(names, " ") + "; do",
+		"\tfor part in (*,*); do",
+		"\t\tif [ -f \"$part$name\" ]; then",
+		// The loader looks for its own files on the device that is root.
+		"\t\t\tregexp --set=1:root '^.(.*).$' \"$part\"",
+		"\t\t\techo \"Starting $part$name\"",
+		"\t\t\tif chainloader \"$name\"; then boot; fi",
+		"\t\tfi",
+		"\tdone",
 		"done",
 		"echo 'No boot loader found on a local disk; back to the firmware.'",
 		"exit",

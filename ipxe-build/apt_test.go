@@ -15,8 +15,10 @@ import (
 	"github.com/bootpuck/bootpuck/bootfiles"
 )
 
-var testPackage = bootfiles.Package{Name: "one", Version: "2.0-1", Architecture: "all", Suites: []string{"testing", "unstable"},
-	Component: "main", Pool: []string{"pool/main/o/one/gone.deb", "pool/main/o/one/one.deb"}, Size: 4, SHA256: sum([]byte("good"))}
+var testPackage = bootfiles.Package{
+	Name: "one", Version: "2.0-1", Architecture: "all", Suites: []string{"testing", "unstable"},
+	Component: "main", Pool: []string{"pool/main/o/one/gone.deb", "pool/main/o/one/one.deb"}, Size: 4, SHA256: sum([]byte("good")),
+}
 
 // fakeApt plays apt's programs. Its fields say how they end.
 type fakeApt struct {
@@ -63,8 +65,10 @@ func (f *fakeApt) run(_ context.Context, dir, name string, args ...string) (stdo
 
 func newFakeApt(t *testing.T, f *fakeApt) *apt {
 	dir := t.TempDir()
-	return &apt{run: f.run, mirrors: []string{"http://packages.example.org/debian"}, keyring: "/keys/debian.gpg",
-		helper: "/usr/lib/apt/apt-helper", dir: dir, sessions: map[sessionKey]*session{}}
+	return &apt{
+		run: f.run, mirrors: []string{"http://packages.example.org/debian"}, keyring: "/keys/debian.gpg",
+		helper: "/usr/lib/apt/apt-helper", dir: dir, sessions: map[sessionKey]*session{},
+	}
 }
 
 func TestAptFetchPackage(t *testing.T) {
@@ -81,19 +85,31 @@ func TestAptFetchPackage(t *testing.T) {
 	}{
 		"in the first suite":  {apt: fakeApt{show: map[string]string{"testing": good}}, suite: "testing"},
 		"in the second suite": {apt: fakeApt{show: map[string]string{"unstable": good}}, suite: "unstable"},
-		"first suite absent": {apt: fakeApt{update: map[string]string{"testing": absent}, show: map[string]string{"unstable": good}},
-			suite: "unstable"},
-		"moved on": {apt: fakeApt{pool: map[string]string{base + "pool/main/o/one/one.deb": "good"}},
-			why: "the index of testing no longer names this version, the index of unstable no longer names this version"},
+		"first suite absent": {
+			apt:   fakeApt{update: map[string]string{"testing": absent}, show: map[string]string{"unstable": good}},
+			suite: "unstable",
+		},
+		"moved on": {
+			apt: fakeApt{pool: map[string]string{base + "pool/main/o/one/one.deb": "good"}},
+			why: "the index of testing no longer names this version, the index of unstable no longer names this version",
+		},
 		"moved on and gone": {errWant: "cannot be fetched by path"},
-		"signature wrong": {apt: fakeApt{update: map[string]string{"testing": "E: The repository is not signed.\n"},
-			show: map[string]string{"unstable": good}, pool: map[string]string{base + "pool/main/o/one/one.deb": "good"}}, errWant: "not signed"},
-		"index expired": {apt: fakeApt{update: map[string]string{"testing": "E: Release file is expired (invalid since 3d).\n"},
-			pool: map[string]string{base + "pool/main/o/one/one.deb": "good"}}, errWant: "expired"},
-		"not reached": {apt: fakeApt{update: map[string]string{"testing": "W: Could not connect\n" + absent},
-			pool: map[string]string{base + "pool/main/o/one/one.deb": "good"}}, errWant: "Could not connect"},
-		"signed index names other bytes": {apt: fakeApt{show: map[string]string{"testing": sum([]byte("evil"))},
-			pool: map[string]string{base + "pool/main/o/one/one.deb": "good"}}, errWant: sum([]byte("evil"))},
+		"signature wrong": {apt: fakeApt{
+			update: map[string]string{"testing": "E: The repository is not signed.\n"},
+			show:   map[string]string{"unstable": good}, pool: map[string]string{base + "pool/main/o/one/one.deb": "good"},
+		}, errWant: "not signed"},
+		"index expired": {apt: fakeApt{
+			update: map[string]string{"testing": "E: Release file is expired (invalid since 3d).\n"},
+			pool:   map[string]string{base + "pool/main/o/one/one.deb": "good"},
+		}, errWant: "expired"},
+		"not reached": {apt: fakeApt{
+			update: map[string]string{"testing": "W: Could not connect\n" + absent},
+			pool:   map[string]string{base + "pool/main/o/one/one.deb": "good"},
+		}, errWant: "Could not connect"},
+		"signed index names other bytes": {apt: fakeApt{
+			show: map[string]string{"testing": sum([]byte("evil"))},
+			pool: map[string]string{base + "pool/main/o/one/one.deb": "good"},
+		}, errWant: sum([]byte("evil"))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newFakeApt(t, &tt.apt)

@@ -94,12 +94,16 @@ func testKitchen(t *testing.T) *bench {
 	one := tarOf(t, map[string]string{"usr/lib/x/loader.efi": "loader bytes", "usr/lib/x/unwanted": "unwanted", "usr/share/doc/x/copyright": "licence of x"})
 	two := tarOf(t, map[string]string{"boot/test.bin": "memory test"})
 	file := func(path, pkg, member, data string) bootfiles.File {
-		return bootfiles.File{Path: path, Package: pkg, Member: member, Size: int64(len(data)), SHA256: sum([]byte(data)),
-			Licence: "GPL-2.0-only", Architecture: "all", Role: bootfiles.RoleIPXEEFI}
+		return bootfiles.File{
+			Path: path, Package: pkg, Member: member, Size: int64(len(data)), SHA256: sum([]byte(data)),
+			Licence: "GPL-2.0-only", Architecture: "all", Role: bootfiles.RoleIPXEEFI,
+		}
 	}
 	pkg := func(name string, data []byte) bootfiles.Package {
-		return bootfiles.Package{Name: name, Version: "1:2.0-1", Architecture: "all", Suites: []string{"testing"}, Component: "main",
-			Pool: []string{"pool/main/" + name + ".deb"}, Size: int64(len(data)), SHA256: sum(data)}
+		return bootfiles.Package{
+			Name: name, Version: "1:2.0-1", Architecture: "all", Suites: []string{"testing"}, Component: "main",
+			Pool: []string{"pool/main/" + name + ".deb"}, Size: int64(len(data)), SHA256: sum(data),
+		}
 	}
 	b := &bench{archive: &fakeArchive{files: map[string][]byte{"one_2.0-1_all.deb": one, "two_2.0-1_all.deb": two}}, log: &strings.Builder{}}
 	dir := t.TempDir()

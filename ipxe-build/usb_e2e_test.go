@@ -249,14 +249,18 @@ func TestUSBMediumBoots(t *testing.T) {
 	}
 	pc := []string{"qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "768"}
 	stick := func(image string) []string {
-		return []string{"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-nic", "none", "-device", "virtio-rng-pci",
+		return []string{
+			"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-nic", "none", "-device", "virtio-rng-pci",
 			"-device", "qemu-xhci", "-drive", "if=none,id=stick,format=raw,snapshot=on,file=" + image,
-			"-device", "usb-storage,drive=stick,bootindex=0"}
+			"-device", "usb-storage,drive=stick,bootindex=0",
+		}
 	}
 	cd := func(image string) []string {
-		return []string{"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-nic", "none",
+		return []string{
+			"-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot", "-nic", "none",
 			"-drive", "if=none,id=cd,media=cdrom,format=raw,readonly=on,file=" + image,
-			"-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=cd,bootindex=0"}
+			"-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=cd,bootindex=0",
+		}
 	}
 	lan := []string{"-netdev", "tap,id=lan,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=lan,romfile="}
 	// A card on a network that leases addresses but has no box behind them.
@@ -278,8 +282,10 @@ func TestUSBMediumBoots(t *testing.T) {
 		{"bios second card", reached + " pcbios i386 class=bootpuck", [][]string{pc, sercon(), stick(found), wrong, lan}},
 		{"bios fixed box", reached + " pcbios i386 class=bootpuck", [][]string{pc, sercon(), stick(fixed), lan}},
 		{"x64", reached + " efi x86_64 class=bootpuck", [][]string{pc, {"-machine", "q35"}, flash(x64, vars("/usr/share/OVMF/OVMF_VARS_4M.fd")), stick(found), lan}},
-		{"arm64", reached + " efi arm64 class=bootpuck", [][]string{{"qemu-system-aarch64", "-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "768"},
-			flash(arm64, vars("/usr/share/AAVMF/AAVMF_VARS.fd")), stick(found), lan}},
+		{"arm64", reached + " efi arm64 class=bootpuck", [][]string{
+			{"qemu-system-aarch64", "-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "768"},
+			flash(arm64, vars("/usr/share/AAVMF/AAVMF_VARS.fd")), stick(found), lan,
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSite(t)

@@ -17,8 +17,10 @@ func TestEveryProfileBoots(t *testing.T) {
 				if !r.OK || r.Code != "" {
 					t.Fatalf("did not boot: %s\n%s", r.Verdict, trace(r))
 				}
-				want := map[Family]time.Duration{FamilyBIOS: 4 * time.Second, FamilyUEFI: 5 * time.Second,
-					FamilyHTTP: 4 * time.Second, FamilyIPXE: 0, FamilyPi3: 0, FamilyPi4: 0}[p.Family]
+				want := map[Family]time.Duration{
+					FamilyBIOS: 4 * time.Second, FamilyUEFI: 5 * time.Second,
+					FamilyHTTP: 4 * time.Second, FamilyIPXE: 0, FamilyPi3: 0, FamilyPi4: 0,
+				}[p.Family]
 				if p.Quirks.AlwaysAsk4011 {
 					want = 4 * time.Second
 				}
@@ -703,8 +705,10 @@ func TestWhoIsAsked(t *testing.T) {
 		siaddr  string
 		want    string
 	}{
-		{"uefi-x64", "192.0.2.9", "192.0.2.9:4011"}, {"uefi-x64", "0.0.0.0", "192.0.2.2:4011"},
-		{"bios-old", "192.0.2.9", "192.0.2.2:4011"}, {"ipxe-bios", "192.0.2.9", "192.0.2.2:4011"},
+		{"uefi-x64", "192.0.2.9", "192.0.2.9:4011"},
+		{"uefi-x64", "0.0.0.0", "192.0.2.2:4011"},
+		{"bios-old", "192.0.2.9", "192.0.2.2:4011"},
+		{"ipxe-bios", "192.0.2.9", "192.0.2.2:4011"},
 	} {
 		bubble(t, func(t *testing.T) {
 			l := newLAN(t)

@@ -134,8 +134,8 @@ func (v vendor) multicastTFTP() bool {
 	return seen == 5
 }
 
-func (v vendor) has(code byte) bool {
-	_, ok := findSub(v.subs, code)
+func (v vendor) hasMenu() bool {
+	_, ok := findSub(v.subs, pxeMenu)
 	return ok
 }
 
@@ -469,7 +469,7 @@ func ipxeHasOptions(k *Packet) bool {
 	if !unset(k.SIAddr) && len(ipxeFile(k)) > 0 {
 		return true
 	}
-	return readVendor(k).has(pxeMenu)
+	return readVendor(k).hasMenu()
 }
 
 // ipxeEncap reads one sub-option of option 175.
@@ -585,7 +585,7 @@ func selectBIOS(p *Profile, offers []Offer, why *Why) Choice {
 	ask := func(i int) []int {
 		v := readVendor(offers[i].Packet)
 		direct := v.control&ctrlBootFile != 0 && len(biosFile(p, offers[i].Packet)) > 0
-		menu := v.has(pxeMenu)
+		menu := v.hasMenu()
 		if !v.discovery() || (direct && p.Quirks.AlwaysAsk4011 && !menu) {
 			return []int{i}
 		}

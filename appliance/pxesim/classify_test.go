@@ -226,10 +226,20 @@ func TestFileNames(t *testing.T) {
 		offer   Offer
 		want    string
 	}{
-		{"uefi-x64", both, "option"}, {"ipxe-bios", both, "header"}, {"bios", both, "header"}, {"http-x64", both, "option"},
-		{"uefi-x64", only, long}, {"uefi-2010", only, long + "\xff"}, {"uefi-2010", nul, long}, {"uefi-2010", follow, long + "a\x02A"},
-		{"bios-chop67", only, long[:len(long)-1]}, {"bios-chop67", nul, long}, {"bios-old", only, ""},
-		{"uefi-x64", over, "abc"}, {"ipxe-bios", over, "C\x03abc\xff"}, {"bios", over, "abc"},
+		{"uefi-x64", both, "option"},
+		{"ipxe-bios", both, "header"},
+		{"bios", both, "header"},
+		{"http-x64", both, "option"},
+		{"uefi-x64", only, long},
+		{"uefi-2010", only, long + "\xff"},
+		{"uefi-2010", nul, long},
+		{"uefi-2010", follow, long + "a\x02A"},
+		{"bios-chop67", only, long[:len(long)-1]},
+		{"bios-chop67", nul, long},
+		{"bios-old", only, ""},
+		{"uefi-x64", over, "abc"},
+		{"ipxe-bios", over, "C\x03abc\xff"},
+		{"bios", over, "abc"},
 	}
 	for _, tt := range tests {
 		p := profile(t, tt.profile)

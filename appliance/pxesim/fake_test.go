@@ -66,7 +66,8 @@ type tftpSession struct {
 }
 
 func newLAN(t *testing.T) *lan {
-	return &lan{t: t, began: time.Now(), sessions: map[netip.AddrPort]*tftpSession{}, nextPort: 50000, acks: map[uint16]int{},
+	return &lan{
+		t: t, began: time.Now(), sessions: map[netip.AddrPort]*tftpSession{}, nextPort: 50000, acks: map[uint16]int{},
 		script: "#!ipxe\necho hello\nexit\n",
 		files: map[string][]byte{
 			"undionly.kpxe":         bytes.Repeat([]byte("U"), 70001),
@@ -80,13 +81,16 @@ func newLAN(t *testing.T) *lan {
 			"config.txt":            []byte("arm_64bit=1\n"),
 			"1234abcd/start4.elf":   bytes.Repeat([]byte("S"), 3000),
 			"x86_64/exactly512.efi": bytes.Repeat([]byte("M"), 1468),
-		}}
+		},
+	}
 }
 
-var archFile = map[uint16]string{0: "undionly.kpxe", 6: "i386/snponly.efi", 7: "x86_64/snponly.efi", 9: "x86_64/snponly.efi",
+var archFile = map[uint16]string{
+	0: "undionly.kpxe", 6: "i386/snponly.efi", 7: "x86_64/snponly.efi", 9: "x86_64/snponly.efi",
 	10: "arm32/snponly.efi", 11: "arm64/snponly.efi", 15: "i386/snponly.efi", 16: "x86_64/snponly.efi", 17: "x86_64/snponly.efi",
 	18: "arm32/snponly.efi", 19: "arm64/snponly.efi", 27: "riscv64/snponly.efi", 28: "riscv64/snponly.efi",
-	39: "loong64/snponly.efi", 40: "loong64/snponly.efi"}
+	39: "loong64/snponly.efi", 40: "loong64/snponly.efi",
+}
 
 func text(k *Packet, code byte) string {
 	o, _ := k.First(code)

@@ -136,8 +136,10 @@ func (c *HTTPClient) get(ctx context.Context, rawURL string) (Download, error) {
 		// The image type is looked at only now, after a complete download.
 		mime, _, _ := strings.Cut(strings.ToLower(resp.Header.Get("Content-Type")), ";")
 		if !imageTypes[strings.TrimSpace(mime)] && !imageSuffixes[strings.ToLower(path.Ext(u.Path))] {
-			return d, &HTTPError{Failure: HTTPNoType, Status: resp.StatusCode,
-				Detail: "neither Content-Type nor the extension names an EFI image"}
+			return d, &HTTPError{
+				Failure: HTTPNoType, Status: resp.StatusCode,
+				Detail: "neither Content-Type nor the extension names an EFI image",
+			}
 		}
 	}
 	return d, nil
@@ -200,8 +202,10 @@ func firmwareStatus(resp *http.Response) error {
 	case 2:
 		return nil
 	case 3:
-		return &HTTPError{Failure: HTTPRedirect, Status: resp.StatusCode,
-			Detail: fmt.Sprintf("status %d: this firmware follows no redirects", resp.StatusCode)}
+		return &HTTPError{
+			Failure: HTTPRedirect, Status: resp.StatusCode,
+			Detail: fmt.Sprintf("status %d: this firmware follows no redirects", resp.StatusCode),
+		}
 	}
 	return &HTTPError{Failure: HTTPStatus, Status: resp.StatusCode, Detail: "status " + strconv.Itoa(resp.StatusCode)}
 }

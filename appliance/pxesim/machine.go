@@ -296,6 +296,7 @@ func (m *Machine) Packet(now time.Duration, d Datagram) []Effect {
 		m.answered(d, k)
 	case stateBoot:
 		m.bootAnswered(d, k)
+	default:
 	}
 	return m.flush()
 }
@@ -385,6 +386,7 @@ func fileOf(p *Profile, k *Packet) []byte {
 		return ipxeFile(k)
 	case FamilyBIOS:
 		return biosFile(p, k)
+	default:
 	}
 	return k.fileField()
 }
@@ -411,6 +413,7 @@ func (m *Machine) Expired(now time.Duration) []Effect {
 		m.askBootServers()
 	case stateBoot:
 		m.bootExpired()
+	default:
 	}
 	return m.flush()
 }
@@ -540,6 +543,7 @@ func (m *Machine) noAddress() Code {
 		return CodeHTTPNoOffer
 	case FamilyIPXE:
 		return CodeNoConfig
+	default:
 	}
 	return CodePiDHCP
 }

@@ -21,7 +21,7 @@ func (m *Machine) bound() {
 	if m.choice.Proxy >= 0 {
 		source, from = m.offers[m.choice.Proxy].Packet, m.offers[m.choice.Proxy].From
 	}
-	m.bootFrom(source, from, false)
+	m.bootFrom(source, from)
 }
 
 // ask begins the REQUEST to port 4011 of the first server in turn.
@@ -111,14 +111,14 @@ func (m *Machine) answered(d Datagram, k *Packet) {
 		}
 		return
 	}
-	m.bootFrom(k, d.Src, true)
+	m.bootFrom(k, d.Src)
 }
 
 func (m *Machine) askExpired() {
 	if m.reply != nil {
 		// EDK2 reads the answers when the wait is over. It wants a file or discovery options.
 		if readVendor(m.reply).discovery() || len(uefiFile(m.p, m.reply)) > 0 {
-			m.bootFrom(m.reply, m.from, true)
+			m.bootFrom(m.reply, m.from)
 			return
 		}
 		m.ignore(m.from, "answer on port 4011 without a boot file")
@@ -157,7 +157,7 @@ func (m *Machine) askFailed(text string) {
 }
 
 // bootFrom goes on with the packet that says what to boot; answer tells that it is the ACK of port 4011.
-func (m *Machine) bootFrom(k *Packet, from netip.AddrPort, answer bool) {
+func (m *Machine) bootFrom(k *Packet, from netip.AddrPort) {
 	switch m.p.Family {
 	case FamilyUEFI:
 		m.bootUEFI(k)
@@ -205,7 +205,7 @@ func (m *Machine) bootUEFI(k *Packet) {
 func (m *Machine) bootBIOS(k *Packet, from netip.AddrPort) {
 	v := readVendor(k)
 	file := biosFile(m.p, k)
-	if v.has(pxeMenu) && !(v.control&ctrlBootFile != 0 && len(file) > 0) {
+	if v.hasMenu() && !(v.control&ctrlBootFile != 0 && len(file) > 0) {
 		m.showMenu(k, v)
 		return
 	}
@@ -235,7 +235,7 @@ func (m *Machine) bootIPXE(proxy *Packet) {
 	var next netip.Addr
 	for _, b := range blocks {
 		v := readVendor(b)
-		if v.has(pxeMenu) && !(v.control&ctrlBootFile != 0 && len(ipxeFile(b)) > 0) {
+		if v.hasMenu() && !(v.control&ctrlBootFile != 0 && len(ipxeFile(b)) > 0) {
 			m.showMenu(b, v)
 			return
 		}
@@ -690,6 +690,7 @@ func (m *Machine) fetchFailed(err error) {
 		code = httpCode(err)
 	case FamilyPi3:
 		code = CodePiTFTP
+	default:
 	}
 	m.fail(code, fmt.Sprintf("%s from %v: %v", m.end.File, m.end.Server, err))
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 )
 
@@ -357,10 +356,4 @@ func (p *Packet) Marshal() []byte {
 		b = append(b, 0)
 	}
 	return b
-}
-
-// hardware is the client hardware address of the packet.
-func (p *Packet) hardware() net.HardwareAddr {
-	n := min(int(p.HLen), len(p.CHAddr))
-	return net.HardwareAddr(p.CHAddr[:n])
 }

@@ -22,8 +22,16 @@ func TestParsePacketErrors(t *testing.T) {
 		in   []byte
 		want error
 	}{
-		{nil, ErrShort}, {good[:239], ErrShort}, {make([]byte, 10000), ErrLong}, {cookie, ErrCookie}, {cut, ErrOption}, {lone, ErrOption},
-		{good[:240], nil}, {noEnd, nil}, {good, nil}, {append(slices.Clone(good), 1, 2, 3), nil},
+		{nil, ErrShort},
+		{good[:239], ErrShort},
+		{make([]byte, 10000), ErrLong},
+		{cookie, ErrCookie},
+		{cut, ErrOption},
+		{lone, ErrOption},
+		{good[:240], nil},
+		{noEnd, nil},
+		{good, nil},
+		{append(slices.Clone(good), 1, 2, 3), nil},
 	}
 	for i, tt := range tests {
 		if _, err := ParsePacket(tt.in); !errors.Is(err, tt.want) {
@@ -65,8 +73,10 @@ func TestRequestsParseElsewhere(t *testing.T) {
 			t.Errorf("%s: option 97 of %d bytes", p.Name, len(guid))
 		}
 	}
-	for name, want := range map[string]string{"bios": "PXEClient:Arch:00000:UNDI:002001", "uefi-x64": "PXEClient:Arch:00007:UNDI:003000",
-		"http-x64": "HTTPClient:Arch:00016:UNDI:003000", "uefi-loong64": "PXEClient:Arch:00039:UNDI:003000"} {
+	for name, want := range map[string]string{
+		"bios": "PXEClient:Arch:00000:UNDI:002001", "uefi-x64": "PXEClient:Arch:00007:UNDI:003000",
+		"http-x64": "HTTPClient:Arch:00016:UNDI:003000", "uefi-loong64": "PXEClient:Arch:00039:UNDI:003000",
+	} {
 		if p := profile(t, name); p.class() != want {
 			t.Errorf("%s: class %q", name, p.class())
 		}

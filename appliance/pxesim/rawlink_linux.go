@@ -70,9 +70,11 @@ func OpenRawLink(cfg RawConfig) (*RawLink, error) {
 	if len(ifi.HardwareAddr) != 6 {
 		return nil, fmt.Errorf("open interface %s: not Ethernet", cfg.Interface)
 	}
-	l := &RawLink{cfg: cfg, ifi: ifi, mac: ifi.HardwareAddr, queue: make(chan Datagram, queueLen),
+	l := &RawLink{
+		cfg: cfg, ifi: ifi, mac: ifi.HardwareAddr, queue: make(chan Datagram, queueLen),
 		own: map[netip.Addr]bool{}, conns: map[uint16]*queueConn{}, kernel: map[uint16]*net.UDPConn{},
-		neigh: map[netip.Addr]net.HardwareAddr{}, learned: make(chan struct{})}
+		neigh: map[netip.Addr]net.HardwareAddr{}, learned: make(chan struct{}),
+	}
 	if cfg.MAC != nil {
 		if len(cfg.MAC) != 6 || cfg.MAC[0]&1 != 0 {
 			return nil, fmt.Errorf("hardware address %v: not a unicast Ethernet address", cfg.MAC)
@@ -397,7 +399,7 @@ func (l *RawLink) readIP() {
 				return
 			}
 			// A link that goes down reports once; reading goes on.
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond) //nolint:forbidigo // there is nothing to wait for
 			continue
 		}
 		dst, d, err := parseUDPFrame(buf[:n])
@@ -441,7 +443,7 @@ func (l *RawLink) readARP() {
 			if errors.Is(err, net.ErrClosed) || l.isClosed() {
 				return
 			}
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond) //nolint:forbidigo // there is nothing to wait for
 			continue
 		}
 		a, err := parseARP(buf[:n])

@@ -147,8 +147,10 @@ func Run(ctx context.Context, p Profile, link Link, o Options) (Result, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r := &runner{p: &m.cfg.Profile, m: m, link: link, o: o, began: time.Now(),
-		result: Result{Profile: p.Name, MAC: o.MAC}, fetches: make(chan fetched, 1)}
+	r := &runner{
+		p: &m.cfg.Profile, m: m, link: link, o: o, began: time.Now(),
+		result: Result{Profile: p.Name, MAC: o.MAC}, fetches: make(chan fetched, 1),
+	}
 	err = r.loop(ctx)
 	cancel()
 	// Nothing of this run may touch the link afterwards.
@@ -297,14 +299,18 @@ func (r *runner) fetch(ctx context.Context, f Fetch) (Download, error) {
 			defer t.CloseIdleConnections()
 			transport = t
 		}
-		c := &HTTPClient{Transport: transport, UserAgent: r.p.UserAgent, Firmware: f.Firmware,
-			RefusePlain: r.p.Quirks.RefusePlainHTTP, MaxBytes: r.o.MaxBytes, Keep: r.o.Keep}
+		c := &HTTPClient{
+			Transport: transport, UserAgent: r.p.UserAgent, Firmware: f.Firmware,
+			RefusePlain: r.p.Quirks.RefusePlainHTTP, MaxBytes: r.o.MaxBytes, Keep: r.o.Keep,
+		}
 		return c.Get(fctx, f.URL)
 	}
-	c := &TFTPClient{Habits: r.p.TFTP, MaxBytes: r.o.MaxBytes, Keep: r.o.Keep,
+	c := &TFTPClient{
+		Habits: r.p.TFTP, MaxBytes: r.o.MaxBytes, Keep: r.o.Keep,
 		Listen: func(ctx context.Context) (net.PacketConn, error) {
 			return r.link.ListenUDP(ctx, netip.AddrPortFrom(r.m.station(), 0))
-		}}
+		},
+	}
 	d, err := c.Get(fctx, netip.AddrPortFrom(f.Server, portTFTP), f.Name)
 	if err != nil && ctx.Err() == nil && fctx.Err() != nil {
 		return d, &TFTPError{Failure: TFTPNoAnswer}

@@ -134,6 +134,7 @@ func (e *TFTPError) Error() string {
 		return fmt.Sprintf("tftp %s: server sent error %d %q", stage, e.Code, e.Detail)
 	case TFTPTooLarge:
 		return "tftp " + stage + ": file too large: " + e.Detail
+	default:
 	}
 	return "tftp " + stage + ": " + e.Detail
 }
@@ -261,8 +262,10 @@ func (c *TFTPClient) request(ctx context.Context, server netip.AddrPort, name []
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 
-	t := &transfer{c: c, probe: probe, conn: conn, server: server, sink: newSink(c.MaxBytes, c.Keep), next: 1,
-		out: Download{BlockSize: 512, Window: 1, ProbedSize: -1}}
+	t := &transfer{
+		c: c, probe: probe, conn: conn, server: server, sink: newSink(c.MaxBytes, c.Keep), next: 1,
+		out: Download{BlockSize: 512, Window: 1, ProbedSize: -1},
+	}
 	t.asked = c.Habits.Get
 	if probe {
 		t.asked = c.Habits.Probe
@@ -394,8 +397,10 @@ func (t *transfer) handle(src netip.AddrPort, b []byte) (bool, error) {
 	}
 	switch binary.BigEndian.Uint16(b) {
 	case tftpERROR:
-		return false, &TFTPError{Failure: TFTPRefused, Probe: t.probe, Code: binary.BigEndian.Uint16(b[2:]),
-			Detail: clip(cutNUL(b[4:]), 80)}
+		return false, &TFTPError{
+			Failure: TFTPRefused, Probe: t.probe, Code: binary.BigEndian.Uint16(b[2:]),
+			Detail: clip(cutNUL(b[4:]), 80),
+		}
 	case tftpOACK:
 		t.peer = src
 		return t.oack(b[2:])

@@ -276,8 +276,10 @@ func FuzzTFTPPacket(f *testing.F) {
 	f.Add([]byte{0, 3, 0, 2})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sent := 0
-		tr := &transfer{c: &TFTPClient{Habits: tftpEDK2(true), MaxBytes: 1 << 20}, server: netip.AddrPortFrom(proxyAddr, 69), asked: tftpEDK2(true).Get,
-			sink: newSink(1<<20, 100), next: 1, out: Download{BlockSize: 512, Window: 1}}
+		tr := &transfer{
+			c: &TFTPClient{Habits: tftpEDK2(true), MaxBytes: 1 << 20}, server: netip.AddrPortFrom(proxyAddr, 69), asked: tftpEDK2(true).Get,
+			sink: newSink(1<<20, 100), next: 1, out: Download{BlockSize: 512, Window: 1},
+		}
 		tr.conn = newQueueConn(netip.AddrPortFrom(clientAddr, 2000), func(context.Context, Datagram) error { sent++; return nil }, func() {})
 		for range 3 {
 			if _, err := tr.handle(netip.AddrPortFrom(proxyAddr, 3000), b); err != nil {

@@ -87,7 +87,7 @@ func (r *relay) copy(conn *net.UDPConn, f func(b []byte, from netip.AddrPort)) {
 	sender.Go(func() {
 		for h := range queue {
 			if wait := time.Until(h.due); wait > 0 {
-				time.Sleep(wait) // the link's delay, which is what a relay is for
+				time.Sleep(wait) //nolint:forbidigo // the link's delay, which is what a relay is for
 			}
 			f(h.b, h.from)
 		}

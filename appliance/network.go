@@ -51,6 +51,9 @@ func (b *Box) tftpAllowed(src netip.Addr, ifindex int) boot.Reason {
 	if !ok || !i.Served && !i.Loopback {
 		return boot.ReasonInterface
 	}
+	if b.cfg.Settings.Observe {
+		return boot.ReasonObserve
+	}
 	src = src.Unmap()
 	for _, p := range i.Addrs {
 		if p.Contains(src) {

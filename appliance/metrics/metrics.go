@@ -70,7 +70,7 @@ var (
 	tftpOutcomes = []boot.Reason{
 		boot.ReasonTFTPRequest, boot.ReasonTFTPWrite, boot.ReasonTFTPName, boot.ReasonNotFound, boot.ReasonClientLimit,
 		boot.ReasonTotalLimit, boot.ReasonClientAborted, boot.ReasonClientSilent, boot.ReasonRead, boot.ReasonSource,
-		boot.ReasonInterface, boot.ReasonInternal, boot.ReasonRate,
+		boot.ReasonInterface, boot.ReasonInternal, boot.ReasonRate, boot.ReasonObserve, boot.ReasonSend,
 	}
 	warnings = []boot.Reason{
 		boot.ReasonOption60, boot.ReasonOtherPXE, boot.ReasonServerBootFile, boot.ReasonLoop, boot.ReasonNameNeedsDNS,

@@ -18,12 +18,21 @@ import (
 
 // Places below the repository's root, which is two directories up.
 const (
-	root      = "../.."
-	buildDir  = root + "/.build/e2e"
-	cacheDir  = root + "/.build/cache"
-	imagePath = root + "/.build/image/bootpuck-amd64.img"
-	distDir   = root + "/bootfiles/dist"
+	root     = "../.."
+	buildDir = root + "/.build/e2e"
+	cacheDir = root + "/.build/cache"
+
+	distDir = root + "/bootfiles/dist"
 )
+
+// imagePath is the disk image under test: the one `make image` made, or the one
+// that BOOTPUCK_IMAGE names.
+func imagePath() string {
+	if p := os.Getenv("BOOTPUCK_IMAGE"); p != "" {
+		return p
+	}
+	return root + "/.build/image/bootpuck-amd64.img"
+}
 
 func TestMain(m *testing.M) {
 	stop := lab.HandleSignals()

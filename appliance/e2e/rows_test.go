@@ -146,7 +146,7 @@ func (g group) newServer(files lab.BootFiles) (lab.Server, error) {
 		}
 		return &lab.Process{Binary: program, Files: payload, DefaultScript: script, Settings: g.trouble.settings}, nil
 	case image:
-		if _, err := os.Stat(imagePath); err != nil {
+		if _, err := os.Stat(imagePath()); err != nil {
 			return nil, fmt.Errorf("the image is not built (make image): %w", err)
 		}
 		perm := filepath.Join(buildDir, "perm")
@@ -156,7 +156,7 @@ func (g group) newServer(files lab.BootFiles) (lab.Server, error) {
 		if err := lab.WritePerm(perm, payload, script); err != nil {
 			return nil, err
 		}
-		return &lab.Image{Disk: imagePath, Perm: perm, Prepare: vm.WithPerm, Firmware: lab.SeaBIOS, Accel: lab.TCG}, nil
+		return &lab.Image{Disk: imagePath(), Perm: perm, Prepare: vm.WithPerm, Firmware: lab.SeaBIOS, Accel: lab.TCG}, nil
 	}
 	return nil, fmt.Errorf("no server of form %q", g.server)
 }

@@ -55,6 +55,10 @@ type Result struct {
 	Error     string   `json:"error,omitempty"`
 }
 
+// hopeless are the last words of a client that has nothing left to try: of
+// SeaBIOS, of UEFI firmware, and of iPXE after our scripts.
+var hopeless = []string{"No bootable device", "UEFI Interactive Shell", "iPXE>"}
+
 // Watch follows a client until it reaches the goal, ends or exceeds the limit,
 // and says what happened. The timings come from the wire alone.
 func Watch(ctx context.Context, g *Guest, goal Goal) Result {
@@ -69,7 +73,10 @@ func Watch(ctx context.Context, g *Guest, goal Goal) Result {
 	var at time.Time
 	var err error
 	if len(goal.Console) > 0 {
-		seen, at, err = g.Console.WaitFor(ctx, goal.Console...)
+		seen, at, err = g.Console.WaitFor(ctx, slices.Concat(goal.Console, hopeless)...)
+		if err == nil && slices.Contains(hopeless, seen) {
+			err = fmt.Errorf("the console says %q", seen)
+		}
 	} else {
 		err = waitMark(ctx, g, isKernel)
 		seen = "kernel fetched"

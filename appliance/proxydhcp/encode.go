@@ -93,7 +93,7 @@ func (e *Env) encode(r *request, d boot.Decision, at netip.Addr, ack bool) (pack
 	if v, there := r.p.Options[optGUID]; there && !r.badGUID() {
 		p.option(optGUID, v...)
 	}
-	if d.Form == boot.FormScript && d.Priority {
+	if d.Priority {
 		p.option(optIPXE, ipxePriority...)
 	}
 	if d.Form == boot.FormDirect || d.Form == boot.FormTwoStep && ack {

@@ -125,9 +125,6 @@ func (e *Env) relayPort() uint16 {
 
 // own says whether a is an address of the box.
 func (e *Env) own(a netip.Addr) bool {
-	if !a.IsValid() || a.IsUnspecified() {
-		return false
-	}
 	for i := range e.Interfaces {
 		if e.Interfaces[i].has(a) {
 			return true
@@ -146,15 +143,15 @@ func (e *Env) ownMAC(mac boot.MAC) bool {
 	return false
 }
 
-// arrival is the interface the packet came in on; ok is false when it is
-// unknown, for example because it has just appeared.
-func (e *Env) arrival() (i Interface, ok bool) {
+// arrival is the interface the packet came in on. One that is not known, for
+// example because it has just appeared, is not served.
+func (e *Env) arrival() Interface {
 	for _, i := range e.Interfaces {
 		if i.Index == e.IfIndex {
-			return i, true
+			return i
 		}
 	}
-	return Interface{}, false
+	return Interface{}
 }
 
 // address chooses the address that the client is answered from. It is at once

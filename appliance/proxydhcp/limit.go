@@ -42,7 +42,6 @@ func (l *limiter) admit(key hwKey, now time.Time) (b *budget, ok bool) {
 	b = l.clients.get(key)
 	if b == nil {
 		b, _, _ = l.clients.add(key)
-		b.start = now
 	}
 	if d := now.Sub(b.start); d >= limitWindow || d < 0 {
 		*b = budget{start: now, mac: b.mac}

@@ -35,6 +35,9 @@ type space struct {
 // BOOTPUCK_E2E=1 that is a failure.
 func newSpace(t *testing.T) *space {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("short run: no network namespaces")
+	}
 	s := &space{t: t, jobs: make(chan func())}
 	started := make(chan error)
 	ended := make(chan struct{})

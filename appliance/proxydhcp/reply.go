@@ -104,7 +104,7 @@ func Reply(raw []byte, env Env) Result {
 // sender judges who sent the packet and which way it came, and chooses the
 // address to answer from.
 func (e *Env) sender(r *request) (in Interface, at netip.Addr, reason boot.Reason) {
-	in, known := e.arrival()
+	in = e.arrival()
 	switch {
 	case r.p.OpCode != opRequest:
 		return in, at, boot.ReasonNotRequest
@@ -112,7 +112,7 @@ func (e *Env) sender(r *request) (in Interface, at netip.Addr, reason boot.Reaso
 		return in, at, boot.ReasonSelf
 	case r.p.HopCount > maxHops:
 		return in, at, boot.ReasonHops
-	case !known || !in.Served:
+	case !in.Served:
 		return in, at, boot.ReasonInterface
 	}
 	if at = e.address(in, r); !at.IsValid() {

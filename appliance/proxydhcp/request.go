@@ -86,7 +86,7 @@ func decode(raw []byte, port int) (r *request, ok bool) {
 		r.hlen, r.mac = raw[2], boot.MACOf(chaddr)
 		r.xid = uint32(raw[4])<<24 | uint32(raw[5])<<16 | uint32(raw[6])<<8 | uint32(raw[7])
 	}
-	if len(raw) < headerLen || len(raw) > maxPacket {
+	if len(raw) > maxPacket {
 		return r, false
 	}
 	p, err := dhcpv4.FromBytes(raw)

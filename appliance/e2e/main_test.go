@@ -124,11 +124,12 @@ var boxBinary = sync.OnceValues(func() (string, error) {
 // accelerators is what QEMU can use here, found out by trying.
 var accelerators = lab.Accelerators{Kernel: lab.InstallerKernel("amd64")}
 
-// payloadDir makes the directory of a payload once per program.
-func payloadDir(p lab.Payload, grubPath string) (string, error) {
+// payloadDir makes the directory of a payload once per program, for the server
+// at that address and GRUB's path there.
+func payloadDir(p lab.Payload, server, grubPath string) (string, error) {
 	payloads.mu.Lock()
 	defer payloads.mu.Unlock()
-	name := string(p) + strings.ReplaceAll(grubPath, "/", "-")
+	name := string(p) + "-" + server + strings.ReplaceAll(grubPath, "/", "-")
 	if dir, ok := payloads.made[name]; ok {
 		return dir, nil
 	}
@@ -138,7 +139,7 @@ func payloadDir(p lab.Payload, grubPath string) (string, error) {
 	}
 	dir := filepath.Join(buildDir, "files", name)
 	err = lab.WritePayload(dir, lab.PayloadOptions{Payload: p, Arches: []string{"amd64", "arm64"}, Memtest: files.Memtest,
-		GRUBServer: lab.BoxAddr, GRUBPath: grubPath})
+		GRUBServer: server, GRUBPath: grubPath})
 	if err != nil {
 		return "", err
 	}

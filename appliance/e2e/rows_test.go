@@ -36,6 +36,10 @@ type trouble struct {
 	limit time.Duration
 	// settings of the box.
 	settings map[string]any
+	// rival puts a second PXE server beside the box.
+	rival bool
+	// event is the reason of an event the box must have noted.
+	event string
 }
 
 // The troubles a site can have.
@@ -44,12 +48,12 @@ var (
 	late  = trouble{name: "late-lease", dhcp: func(c *lab.DHCPConfig) { c.Late = true }}
 	named = trouble{name: "router-names-a-boot-file", dhcp: func(c *lab.DHCPConfig) {
 		c.NextServer, c.BootFile = lab.RouterAddr, "router.0"
-	}}
-	option60 = trouble{name: "option60", dhcp: func(c *lab.DHCPConfig) { c.Option60 = true }}
+	}, event: "server_boot_file"}
+	option60 = trouble{name: "option60", dhcp: func(c *lab.DHCPConfig) { c.Option60 = true }, event: "option60"}
 	relayed  = trouble{name: "relay", far: true, site: func(c *lab.SiteConfig) { c.Relay = true }}
 	lossy    = trouble{name: "loss-5%-delay-20ms", link: lab.Link{Loss: 0.05, Delay: 20 * time.Millisecond},
 		payload: lab.Memtest, limit: 6 * time.Minute}
-	rival   = trouble{name: "second-proxy", site: func(c *lab.SiteConfig) { c.Rival = true }}
+	rival   = trouble{name: "second-proxy", rival: true, event: "other_pxe"}
 	crowd   = trouble{name: "three-at-once"}
 	direct  = trouble{name: "uefi-first-direct", settings: map[string]any{"uefi-first": "direct"}}
 	twoStep = trouble{name: "uefi-first-two-step", settings: map[string]any{"uefi-first": "two-step"}}
@@ -103,7 +107,6 @@ func (g group) open(ctx context.Context) (*stage, error) {
 	cfg := lab.SiteConfig{
 		DHCP:       lab.DHCPConfig{Kind: g.dhcp},
 		BoxIsGuest: g.server == image,
-		RivalFiles: files,
 		KeepDir:    filepath.Join(buildDir, "logs", strings.ReplaceAll(g.String(), "/", "_")),
 	}
 	if g.trouble.dhcp != nil {
@@ -111,6 +114,13 @@ func (g group) open(ctx context.Context) (*stage, error) {
 	}
 	if g.trouble.site != nil {
 		g.trouble.site(&cfg)
+	}
+	if g.trouble.rival {
+		payload, err := payloadDir(g.payload(), lab.RivalAddr, "")
+		if err != nil {
+			return nil, err
+		}
+		cfg.Rival = &lab.Baseline{Files: files, Payload: payload}
 	}
 	server, err := g.newServer(files)
 	if err != nil {
@@ -131,7 +141,7 @@ func (g group) newServer(files lab.BootFiles) (lab.Server, error) {
 	if g.server == dnsmasq {
 		grubPath = ""
 	}
-	payload, err := payloadDir(g.payload(), grubPath)
+	payload, err := payloadDir(g.payload(), lab.BoxAddr, grubPath)
 	if err != nil {
 		return nil, err
 	}
@@ -204,8 +214,28 @@ func (s *stage) run(t *testing.T, name string) lab.Result {
 	if r.Error != "" {
 		t.Errorf("did not boot: %s; fetched %v; evidence in .build/e2e/failed", r.Error, r.Path)
 	}
+	if want := s.group.trouble.event; want != "" {
+		s.noted(t, want)
+	}
 	t.Logf("%s: script after %s s, kernel after %s s, payload after %s s; %s", r.Booted, r.Script, r.Kernel, r.Payload, strings.Join(r.Path, " → "))
 	return r
+}
+
+// noted fails the test unless the box's journal holds an event with this
+// reason, and returns what it says.
+func (s *stage) noted(t *testing.T, reason string) string {
+	t.Helper()
+	events, err := s.site.Events(t.Context(), s.server.Admin())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		if e.Reason == reason {
+			return e.Text + " " + e.ReasonText
+		}
+	}
+	t.Errorf("none of the box's %d events says %s", len(events), reason)
+	return ""
 }
 
 // client finds a client kind; newer firmware that cannot be had here skips.

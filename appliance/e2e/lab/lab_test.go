@@ -213,13 +213,15 @@ func TestDHCPServerConfiguration(t *testing.T) {
 }
 
 func TestProxyArgs(t *testing.T) {
-	line := strings.Join(proxyArgs(BoxAddr, "/r", "", "", BootFiles{Undionly: "u"}), " ")
-	if !strings.Contains(line, "x86PC,network,undionly.kpxe") || strings.Contains(line, "EFI") || strings.Contains(line, "http") {
-		t.Error(line)
+	line := strings.Join(proxyArgs(BoxAddr, "/r", "http://10.77.0.5/boot.ipxe", "http://10.77.0.5", BootFiles{IPXEX64: "x"}), " ")
+	for _, want := range []string{"tag:ipxe,x86PC,script,http://10.77.0.5/boot.ipxe", "tag:http64,http://10.77.0.5/ipxe-x64.efi",
+		"tag:!ipxe,X86-64_EFI,network,ipxe-x64.efi"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("%s lacks %s", line, want)
+		}
 	}
-	line = strings.Join(proxyArgs(BoxAddr, "/r", "http://10.77.0.5/boot.ipxe", "http://10.77.0.5", BootFiles{IPXEX64: "x"}), " ")
-	if !strings.Contains(line, "tag:ipxe,x86PC,script,http://10.77.0.5/boot.ipxe") || !strings.Contains(line, "tag:http64,http://10.77.0.5/ipxe-x64.efi") {
-		t.Error(line)
+	if strings.Contains(line, "undionly") {
+		t.Errorf("%s offers a file there is none of", line)
 	}
 }
 

@@ -35,19 +35,18 @@ func (*Baseline) Admin() string { return "" }
 
 // Start implements [Server].
 func (b *Baseline) Start(ctx context.Context, s *Site) error {
-	if err := s.startNginx(ctx, s.box, "baseline", b.Payload, b.Files); err != nil {
+	return b.start(ctx, s, s.box, "baseline", BoxAddr)
+}
+
+func (b *Baseline) start(ctx context.Context, s *Site, ns *Namespace, name, addr string) error {
+	if err := s.startNginx(ctx, ns, name, addr, b.Payload, b.Files); err != nil {
 		return err
 	}
-	return s.startProxy(ctx, s.box, "baseline", BoxAddr, b.Files, b.Payload)
+	return s.startProxy(ctx, ns, name, addr, b.Files, b.Payload)
 }
 
-// startRival starts the second proxy of a site.
-func (s *Site) startRival(ctx context.Context) error {
-	return s.startProxy(ctx, s.rival, "rival", RivalAddr, s.cfg.RivalFiles, "")
-}
-
-// proxyArgs is the command line of a dnsmasq in proxy mode. With script it
-// also sends iPXE to a URL.
+// proxyArgs is the command line of a dnsmasq in proxy mode that sends iPXE to
+// the script's URL and HTTP Boot clients to files below httpBase.
 func proxyArgs(addr, root, script, httpBase string, f BootFiles) []string {
 	args := []string{
 		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0",
@@ -72,17 +71,12 @@ func proxyArgs(addr, root, script, httpBase string, f BootFiles) []string {
 	if f.GRUBIA32 != "" {
 		service("IA32_EFI", "grubnetia32.efi")
 	}
-	if script != "" {
-		for _, arch := range []string{"x86PC", "X86-64_EFI", "BC_EFI", "ARM64_EFI"} {
-			args = append(args, "--pxe-service=tag:ipxe,"+arch+",script,"+script)
-		}
+	for _, arch := range []string{"x86PC", "X86-64_EFI", "BC_EFI", "ARM64_EFI"} {
+		args = append(args, "--pxe-service=tag:ipxe,"+arch+",script,"+script)
 	}
-	if httpBase != "" {
-		args = append(args, "--dhcp-pxe-vendor=PXEClient,HTTPClient",
-			"--dhcp-match=set:http64,option:client-arch,16", "--dhcp-boot=tag:http64,"+httpBase+"/ipxe-x64.efi",
-			"--dhcp-match=set:httparm,option:client-arch,19", "--dhcp-boot=tag:httparm,"+httpBase+"/ipxe-arm64.efi")
-	}
-	return args
+	return append(args, "--dhcp-pxe-vendor=PXEClient,HTTPClient",
+		"--dhcp-match=set:http64,option:client-arch,16", "--dhcp-boot=tag:http64,"+httpBase+"/ipxe-x64.efi",
+		"--dhcp-match=set:httparm,option:client-arch,19", "--dhcp-boot=tag:httparm,"+httpBase+"/ipxe-arm64.efi")
 }
 
 func (s *Site) startProxy(ctx context.Context, ns *Namespace, name, addr string, f BootFiles, payload string) error {
@@ -90,15 +84,11 @@ func (s *Site) startProxy(ctx context.Context, ns *Namespace, name, addr string,
 	if err := linkBootFiles(root, f); err != nil {
 		return err
 	}
-	script, base := "", ""
-	if payload != "" {
-		base = "http://" + addr
-		script = base + "/" + ScriptName
-		if err := copyFile(filepath.Join(payload, "grub/grub.cfg"), filepath.Join(root, "grub/grub.cfg")); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+	base := "http://" + addr
+	if err := copyFile(filepath.Join(payload, "grub/grub.cfg"), filepath.Join(root, "grub/grub.cfg")); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	p, err := s.run(ns, name+"-dnsmasq", proxyArgs(addr, root, script, base, f)...)
+	p, err := s.run(ns, name+"-dnsmasq", proxyArgs(addr, root, base+"/"+ScriptName, base, f)...)
 	if err != nil {
 		return err
 	}
@@ -123,7 +113,7 @@ func linkBootFiles(root string, f BootFiles) error {
 }
 
 // startNginx serves a directory, and the boot programs beside it, on port 80.
-func (s *Site) startNginx(ctx context.Context, ns *Namespace, name, dir string, f BootFiles) error {
+func (s *Site) startNginx(ctx context.Context, ns *Namespace, name, addr, dir string, f BootFiles) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -143,7 +133,7 @@ func (s *Site) startNginx(ctx context.Context, ns *Namespace, name, dir string, 
 	if _, err := s.run(ns, name+"-nginx", "nginx", "-c", conf, "-p", base, "-e", "stderr"); err != nil {
 		return err
 	}
-	return s.waitTCP(ctx, BoxAddr+":80")
+	return s.waitTCP(ctx, addr+":80")
 }
 
 func nginxConfig(base, dir, boot string) string {

@@ -31,11 +31,9 @@ type SiteConfig struct {
 	// Relay adds a second subnet behind a DHCP relay that forwards to the
 	// router and to the box.
 	Relay bool
-	// Rival starts a second proxyDHCP server (dnsmasq) that offers the files of
-	// RivalFiles.
-	Rival bool
-	// RivalFiles is the directory the second proxy serves; see [Baseline].
-	RivalFiles BootFiles
+	// Rival, if not nil, is a second proxyDHCP server on the LAN, with boot
+	// files and a payload of its own: another person's working PXE server.
+	Rival *Baseline
 	// BoxIsGuest leaves the box's namespace without an address: the box is a
 	// virtual machine on the bridge.
 	BoxIsGuest bool
@@ -135,8 +133,8 @@ func Open(ctx context.Context, cfg SiteConfig) (_ *Site, err error) {
 			return nil, err
 		}
 	}
-	if cfg.Rival {
-		if err := s.startRival(ctx); err != nil {
+	if cfg.Rival != nil {
+		if err := cfg.Rival.start(ctx, s, s.rival, "rival", RivalAddr); err != nil {
 			return nil, err
 		}
 	}
@@ -185,7 +183,7 @@ func (s *Site) build(id string) (err error) {
 			return err
 		}
 	}
-	if s.cfg.Rival {
+	if s.cfg.Rival != nil {
 		if s.rival, err = s.namespace(id, "rival"); err != nil {
 			return err
 		}

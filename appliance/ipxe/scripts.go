@@ -154,15 +154,15 @@ func machineScript(c Config, has func(string) bool) string {
 		"#!ipxe",
 		"# bootpuck: the machine's script",
 		"set wait:int32 "+menuMillis,
+		"set note This machine (${mac}) has no assignment.",
 		when(!c.Default.IsZero(), strings.TrimSuffix(lines(
 			"chain --autofree --replace --timeout 30000 "+c.Default.url+" ||",
-			"echo",
-			"echo bootpuck: the configured script could not be run:",
-			"echo "+c.Default.url,
+			// Only a replaced script that could not be fetched or run comes here.
+			"set note The configured script failed: "+c.Default.url,
 		), "\n")),
 		":start",
 		"menu bootpuck  {base} || goto plain",
-		"item --gap This machine (${mac}) has no assignment.",
+		"item --gap ${note}",
 		"item --gap",
 		"item --key l local Continue to the local disk",
 		"item --key d disk Boot the first hard disk directly",
@@ -250,7 +250,7 @@ func machineScript(c Config, has func(string) bool) string {
 		// An iPXE built without menus.
 		":plain",
 		"echo",
-		"echo bootpuck at {base}: this machine (${mac}) has no assignment.",
+		"echo bootpuck at {base}: ${note}",
 		"echo Continuing to the local disk in 10 seconds.",
 		"prompt --key s --timeout "+menuMillis+" Press s for the iPXE shell && shell ||",
 		"goto local",

@@ -38,7 +38,7 @@ var commands = map[string]command{
 	"menu":       {min: 1, max: many, fails: true},
 	"prompt":     {opts: map[string]bool{"--key": true, "--timeout": true}, max: many, fails: true},
 	"sanboot":    {opts: map[string]bool{"--no-describe": false, "--drive": true, "--filename": true}, fails: true},
-	"set":        {min: 2, max: 2},
+	"set":        {min: 2, max: many},
 	"shell":      {fails: true},
 }
 

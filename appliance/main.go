@@ -106,6 +106,9 @@ func (k *StateKeeper) Close() error {
 
 // Main is the program: it runs a box on the real network until ctx ends.
 func Main(ctx context.Context, s *settings.Settings, state *StateKeeper, log *Log) error {
+	if err := system.Prefer(); err != nil {
+		log.Info("no right to go before other programs: on a busy machine answers may come late", "error", err)
+	}
 	missing := bootfiles.Missing()
 	if len(missing) > 0 {
 		log.Error("boot files are missing from this build: machines that need them get no answer; run make bootfiles and build again", "missing", len(missing))

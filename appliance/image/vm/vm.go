@@ -110,8 +110,10 @@ func Start(ctx context.Context, m Machine) (*VM, error) {
 	}
 	// One processor: with two under QEMU 7.2's emulation a guest was seen to panic
 	// in code its kernel had just patched, and on a busy machine one is faster.
+	// Reboots are allowed: on a starved host the kernel may find that its timer
+	// "doesn't work", panic, and come back ten seconds later, as a real box would.
 	args := []string{
-		"-nodefaults", "-no-reboot", "-display", "none", "-accel", accel, "-smp", "1", "-m", "1024",
+		"-nodefaults", "-display", "none", "-accel", accel, "-smp", "1", "-m", "1024",
 		"-serial", "file:" + v.console,
 		"-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng",
 		// cache=writethrough: what the guest flushed survives a killed QEMU either

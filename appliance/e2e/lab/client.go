@@ -47,6 +47,9 @@ type Client struct {
 	GRUB bool
 }
 
+// UEFI tells whether the client's firmware is UEFI.
+func (c Client) UEFI() bool { return c.Firmware.uefi() }
+
 // Clients are all kinds, in the order of the results table.
 var Clients = []Client{
 	{Name: "ipxe-rom", Firmware: SeaBIOS, ROM: true, Arch: "amd64"},

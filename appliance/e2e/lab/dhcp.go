@@ -33,6 +33,10 @@ type DHCPConfig struct {
 	// Option60 makes the server send option 60 = PXEClient, the one thing no
 	// proxy can cure for UEFI firmware.
 	Option60 bool
+	// Ping makes the server look whether anybody has an address before it
+	// offers it, as both programs do unless told otherwise. It costs the first
+	// client of an address one second (ISC) to three (dnsmasq), so it is off.
+	Ping bool
 	// Lease is the lease time; zero is ten minutes. dnsmasq raises anything
 	// below two minutes.
 	Lease time.Duration
@@ -71,7 +75,7 @@ func dnsmasqArgs(c DHCPConfig, dir string, boxMAC net.HardwareAddr) []string {
 		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0",
 		"--interface=eth0", "--bind-interfaces", "--log-dhcp", "--log-facility=-",
 		"--dhcp-leasefile=" + filepath.Join(dir, "dnsmasq.leases"),
-		"--dhcp-authoritative", "--no-ping",
+		"--dhcp-authoritative",
 		"--dhcp-range=" + leaseFirst + "," + leaseLast + ",255.255.255.0," + seconds,
 		"--dhcp-range=set:far," + farFirst + "," + farLast + ",255.255.255.0," + seconds,
 		"--dhcp-option=option:router," + RouterAddr,
@@ -80,6 +84,9 @@ func dnsmasqArgs(c DHCPConfig, dir string, boxMAC net.HardwareAddr) []string {
 	}
 	if !c.NoAdvertisements {
 		args = append(args, "--enable-ra", "--dhcp-range=fd77::,ra-only")
+	}
+	if !c.Ping {
+		args = append(args, "--no-ping")
 	}
 	if c.Late {
 		args = append(args, "--dhcp-reply-delay="+strconv.Itoa(lateSeconds))
@@ -109,10 +116,11 @@ func iscConfig(c DHCPConfig, boxMAC net.HardwareAddr) string {
 	p("default-lease-time %d;", int(lease.Seconds()))
 	p("max-lease-time %d;", int(lease.Seconds()))
 	p("min-lease-time 1;")
-	if c.Late {
+	switch {
+	case c.Late:
 		p("ping-check true;")
 		p("ping-timeout %d;", lateSeconds)
-	} else {
+	case !c.Ping:
 		p("ping-check false;")
 	}
 	if c.NextServer != "" {

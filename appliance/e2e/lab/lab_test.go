@@ -195,6 +195,7 @@ func TestDHCPServerConfiguration(t *testing.T) {
 		wantAbsent bool
 	}{
 		{"plain", DHCPConfig{}, "--enable-ra", "ping-check false;", "--dhcp-boot", "filename", true},
+		{"ping", DHCPConfig{Ping: true}, "--dhcp-authoritative", "authoritative", "--no-ping", "ping-check", true},
 		{"late", DHCPConfig{Late: true}, "--dhcp-reply-delay=3", "ping-timeout 3;", "", "", false},
 		{"boot file", DHCPConfig{NextServer: "10.77.0.1", BootFile: "router.0"}, "--dhcp-boot=router.0,,10.77.0.1", `filename "router.0";`, "60,PXEClient", "vendor-class", true},
 		{"option 60", DHCPConfig{Option60: true}, "--dhcp-option-force=60,PXEClient", `vendor-class-identifier "PXEClient"`, "", "", false},

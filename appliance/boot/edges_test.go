@@ -250,6 +250,7 @@ func TestDecideEdges(t *testing.T) {
 		"the same with a slash":              {dumb, Policy{Rules: []Rule{{File: "/files/a.ipxe"}}}, Decision{Form: FormScript, File: "tftp://192.0.2.2/files/a.ipxe", Priority: true}},
 		"the same with http":                 {web, Policy{Rules: []Rule{{File: "/files/a.ipxe"}}}, Decision{Form: FormScript, File: "http://192.0.2.2/files/a.ipxe", Priority: true}},
 		"no loader for iPXE without http":    {dumb, Policy{Has: none}, Decision{Reason: ReasonNoLoader}},
+		"all loaders":                        {client(FirmwareBIOS, 0), Policy{Has: func(f string) bool { return f == "undionly.kpxe" }}, Decision{Form: FormDirect, File: "undionly.kpxe", Stage1: true}},
 		"no loader, and none needed":         {web, Policy{Has: none}, Decision{Form: FormScript, File: "http://192.0.2.2/b", Priority: true}},
 		"iPXE somewhere else is no loader":   {web, Policy{Rules: []Rule{{File: "http://h/ipxe.efi"}}}, Decision{Form: FormScript, File: "http://h/ipxe.efi", Priority: true}},
 		"a Pi that is taken for a PC":        {client(FirmwareRPi, 0), Policy{Rules: []Rule{{As: &x64}}}, Decision{Form: FormDirect, File: "x86_64/snponly.efi", Stage1: true}},
@@ -337,14 +338,22 @@ func TestMemoryEdges(t *testing.T) {
 	if c, ok := m.WhoIs(two); !ok || c.MAC != b.MAC {
 		t.Errorf("%+v, %v", c, ok)
 	}
-	m.Leased(b.MAC, netip.IPv4Unspecified())
-	m.Leased(b.MAC, netip.Addr{})
-	m.Leased(b.MAC, netip.AddrFrom16(two.As16()))
-	if c, ok := m.WhoIs(two); !ok || c.MAC != b.MAC {
-		t.Errorf("after nonsense: %+v, %v", c, ok)
+	for _, nonsense := range []netip.Addr{{}, netip.IPv4Unspecified(), netip.AddrFrom16(two.As16())} {
+		m.Leased(b.MAC, nonsense)
+		if c, ok := m.WhoIs(two); !ok || c.MAC != b.MAC {
+			t.Errorf("after %v: %+v, %v", nonsense, c, ok)
+		}
 	}
-	if _, ok := m.WhoIs(netip.IPv4Unspecified()); ok {
-		t.Error("somebody is at 0.0.0.0")
+	for _, nowhere := range []netip.Addr{{}, netip.IPv4Unspecified()} {
+		if c, ok := m.WhoIs(nowhere); ok {
+			t.Errorf("%s is at %v", c.MAC, nowhere)
+		}
+	}
+	// An address that goes back and forth belongs to who took it last.
+	m.Leased(a.MAC, two)
+	m.Leased(b.MAC, two)
+	if c, _ := m.WhoIs(two); c.MAC != b.MAC {
+		t.Errorf("%s has %s, taken last by %s", c.MAC, two, b.MAC)
 	}
 	// Known by a request alone: the MAC is all there is, and no style worked.
 	m.Asked("52:54:00:00:00:03", netip.MustParseAddr("192.0.2.3"))

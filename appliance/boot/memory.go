@@ -167,10 +167,10 @@ func (m *Memory) touch(mac MAC) *memory {
 // site's DHCP server may have given it away again.
 func (m *Memory) place(r *memory, addr netip.Addr) {
 	addr = addr.Unmap()
-	if !addr.IsValid() || addr.IsUnspecified() || r.addr == addr {
+	e := m.byMAC[r.mac]
+	if !addr.IsValid() || addr.IsUnspecified() || m.byAddr[addr] == e {
 		return
 	}
-	e := m.byMAC[r.mac]
 	if m.byAddr[r.addr] == e {
 		delete(m.byAddr, r.addr)
 	}

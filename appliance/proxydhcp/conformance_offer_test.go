@@ -140,6 +140,24 @@ var _ = conform("013", "a rule for HTTP Boot whose path does not end in .efi, .i
 			t.Errorf("%s: %v", file, err)
 		}
 	}
+	for rule, good := range map[string]bool{
+		`{"arch": ["uefi-x64-http"], "deny": true}`:                    true, // no file at all
+		`{"arch": ["uefi-x64"], "file": "http://192.0.2.9/boot"}`:      true, // not HTTP Boot
+		`{"arch": ["bios-http"], "file": "x/undionly.kpxe"}`:           true, // not UEFI
+		`{"arch": ["bios", "uefi-x64-http"], "file": "undionly.kpxe"}`: false,
+		`{"arch": ["uefi-x64-http"], "file": "x/%zz.efi"}`:             true,
+		`{"arch": ["60000"], "file": "x"}`:                             true, // outside the registry
+		`{"file": "a b"}`:                                              false,
+		`{"file": "a!"}`:                                               true,
+		`{"file": "a~"}`:                                               true,
+		`{"file": "a\u007f"}`:                                          false,
+		`{"file": "\u00e9"}`:                                           false,
+		`{"file": "a\n"}`:                                              false,
+	} {
+		if err := loads(t, `{"rules": [`+rule+`]}`); (err == nil) != good {
+			t.Errorf("%s: %v", rule, err)
+		}
+	}
 })
 
 var _ = conform("014", "iPXE with HTTP: the script URL in file and 67, siaddr, 175 = 01 01 01, 43 = 06 01 08 FF", func(t *testing.T) {

@@ -124,6 +124,11 @@ func TestToleratedRequests(t *testing.T) {
 	r, res := answer(t, site(), b7().to("255.255.255.255"))
 	r.isAck(t, b7(), us, "x86_64/snponly.efi")
 	goes(t, res, "192.0.2.50:4011", us, 2)
+	// An answer by unicast keeps the flags, as on 4011.
+	p = discovery(3)
+	p.flags = 0
+	r, _ = answer(t, site(), p)
+	r.isAck(t, p, us, "undionly.kpxe")
 	// Discovery of the vendor range's first item, and of the local disk.
 	r, _ = answer(t, site(), discovery(3).with(43, 71, 4, 0x80, 0, 0, 0, 255))
 	r.has(t, map[byte][]byte{43: {71, 4, 0x80, 0, 0, 0, 255}})
@@ -301,6 +306,10 @@ func TestOfferVouches(t *testing.T) {
 	if res := ask(t, remember(site(), last, 0), bare); res.Client.Ours {
 		t.Errorf("%+v", res.Client)
 	}
+	// An offer that was made by a rule, without an architecture, vouches for none.
+	silence(t, remember(site(), boot.Client{Class: boot.ClassPXE}, 0), bare, boot.ReasonArch)
+	silence(t, site(), b7().without(60).with(93, 0), boot.ReasonArch)
+	silence(t, site(), b7().without(60).with(93), boot.ReasonClass)
 	// A rule for the identifier finds the machine.
 	env := remember(site(), last, 0)
 	env.Policy.Rules = []boot.Rule{{GUID: last.GUID, Deny: true}}
@@ -349,8 +358,8 @@ func TestInsideSite(t *testing.T) {
 	if list.allowsRelay(limitedBroadcast, Interface{}) {
 		t.Error("everybody is no relay")
 	}
-	wide := Interface{Prefixes: prefixes("10.0.0.1/8")}
-	for a, want := range map[string]bool{"10.255.255.255": true, "10.1.255.255": false, "10.255.1.255": false} {
+	wide := Interface{Prefixes: prefixes("10.0.0.1/8", "16.0.0.1/4")}
+	for a, want := range map[string]bool{"10.255.255.255": true, "31.255.255.255": true, "16.255.255.255": false, "30.255.255.255": false, "10.1.255.255": false, "10.255.1.255": false} {
 		if got := wide.isBroadcast(netip.MustParseAddr(a)); got != want {
 			t.Errorf("%s: %v", a, got)
 		}

@@ -182,13 +182,11 @@ func (p *reply) file(name string) {
 		p.text(optBootFile, name)
 		return
 	}
+	if len(name) >= maxOption {
+		p.tooLong = true
+		return
+	}
 	// The NUL cures firmware that drops the last character of option 67, or
 	// picks up the octet after it (EDK2 before 2014). Harmless elsewhere.
-	p.text(optBootFile, name)
-	if !p.tooLong && len(name) < maxOption {
-		p.b[len(p.b)-len(name)-1]++
-		p.b = append(p.b, 0)
-	} else {
-		p.tooLong = true
-	}
+	p.b = append(append(append(p.b, optBootFile, byte(len(name)+1)), name...), 0)
 }

@@ -163,7 +163,7 @@ func (e *Env) message(r *request, in Interface, res *Result) boot.Reason {
 		}
 		// A broadcast for one of the registered boot-server types (PXE 2.1
 		// table 2-1) looks for that product; only the vendor range is ours.
-		if r.hasItem && r.item != itemLocal && r.item < itemVendor && !e.own(e.Destination) {
+		if r.item != itemLocal && r.item < itemVendor && !e.own(e.Destination) {
 			return boot.ReasonOtherServer
 		}
 	}

@@ -31,12 +31,13 @@ type Namespace struct {
 	handle netns.NsHandle
 	nl     *netlink.Handle
 	jobs   chan func()
+	quit   chan struct{}
 	done   chan struct{}
 }
 
 // newNamespace creates a namespace with only loopback, up.
 func newNamespace(name string) (*Namespace, error) {
-	n := &Namespace{name: name, jobs: make(chan func()), done: make(chan struct{})}
+	n := &Namespace{name: name, jobs: make(chan func()), quit: make(chan struct{}), done: make(chan struct{})}
 	started := make(chan error)
 	go n.thread(started)
 	if err := <-started; err != nil {
@@ -70,24 +71,34 @@ func (n *Namespace) thread(started chan<- error) {
 	}
 	n.handle = h
 	started <- nil
-	for f := range n.jobs {
-		f()
+	for {
+		select {
+		case f := <-n.jobs:
+			f()
+		case <-n.quit:
+			return
+		}
 	}
 }
 
 // Do runs f on the namespace's thread: sockets it opens and processes it
-// starts belong to the namespace. f must not block for long.
+// starts belong to the namespace. f must not block for long. When the
+// namespace is gone, f is not run and the error is net.ErrClosed.
 func (n *Namespace) Do(f func() error) error {
 	result := make(chan error, 1)
-	n.jobs <- func() { result <- f() }
-	return <-result
+	select {
+	case n.jobs <- func() { result <- f() }:
+		return <-result
+	case <-n.done:
+		return fmt.Errorf("namespace %s: %w", n.name, net.ErrClosed)
+	}
 }
 
 // Name is what `ip netns exec` wants.
 func (n *Namespace) Name() string { return n.name }
 
 func (n *Namespace) close() error {
-	close(n.jobs)
+	close(n.quit)
 	<-n.done
 	if n.nl != nil {
 		n.nl.Close()

@@ -57,6 +57,7 @@ type Site struct {
 	undo   []func() error
 	closed bool
 	ports  int
+	finish func() error
 }
 
 var (
@@ -110,6 +111,7 @@ func Open(ctx context.Context, cfg SiteConfig) (_ *Site, err error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.finish = sync.OnceValue(s.takeDown)
 	s.onClose(func() error { return os.RemoveAll(dir) })
 	openSites.Store(s, struct{}{})
 	defer func() {
@@ -307,20 +309,26 @@ func (s *Site) NewStation(role string, mac net.HardwareAddr) (*Namespace, error)
 	return n, s.attach(n, mac, "br0")
 }
 
-// onClose adds something to undo; the last added is undone first.
+// onClose adds something to undo; the last added is undone first. On a site
+// that is being closed it is undone at once.
 func (s *Site) onClose(f func() error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.undo = append(s.undo, f)
+	late := s.closed
+	if !late {
+		s.undo = append(s.undo, f)
+	}
+	s.mu.Unlock()
+	if late {
+		_ = f()
+	}
 }
 
-// Close stops everything and removes it. It can be called again.
-func (s *Site) Close() error {
+// Close stops everything and removes it. It can be called again and by several
+// goroutines; each call returns when all is gone.
+func (s *Site) Close() error { return s.finish() }
+
+func (s *Site) takeDown() error {
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil
-	}
 	s.closed = true
 	undo := s.undo
 	s.undo = nil

@@ -1,5 +1,47 @@
 package main
 
 // equivalents are mutants that change nothing anyone could notice, by file,
-// function and change, with the reason.
-var equivalents = map[string]string{}
+// function and change, with the reason. One that is noticed after all, or that
+// no longer exists, does no harm here.
+var equivalents = map[string]string{
+	`arch.go Info: "unknown architecture " → "mutant"`: "words for people",
+
+	`client.go Has: f >= featureFirst && f <= featureLast → true`: shift,
+	`client.go Has: f >= featureFirst && f <= featureLast → ||`:   shift,
+	`client.go Has: f >= featureFirst → true`:                     shift,
+	`client.go Has: f <= featureLast → true`:                      shift,
+	`client.go Has: featureLast → 43`:                             shift,
+	`client.go UserClasses: 0 → 1`:                                "a single octet left can be no class either way",
+	`client.go readArch: 0 → 1`:                                   "the length is even, so it is never 1",
+	`client.go readArch: ok → true`:                               "an architecture outside the registry has no loader",
+	`client.go archFromClass: !ok → false`:                        "without the separator the rest is empty: no digits",
+
+	`decide.go Decide: ruled → true`:         "without a matching rule the rule is empty",
+	`decide.go rule: false → true`:           "the rule beside it is empty",
+	`decide.go pxeForm: h.XID != xid → true`: "equal transactions have been dealt with above, unless something was loaded",
+	`decide.go hostIsAddress: !ok → false`:   "without a scheme the host is empty: no address",
+
+	`memory.go Offered: loopLimit-1 → 4`:           "copy stops at the shorter slice",
+	`memory.go Offered: oldest.IsZero() → false`:   "the zero time is longer ago than any window",
+	`memory.go Offered: !r.looped.IsZero() → true`: "the zero time is longer ago than any window",
+	`memory.go Loaded: r.form != FormNone → true`:  "no style overwrites no style: one that worked has been offered",
+	`memory.go Loaded: FormNone → "mutant"`:        "no style overwrites no style: one that worked has been offered",
+
+	`memory.go place: m.byAddr[addr] == e → false`: "placing it where it is changes nothing",
+
+	`settings.go checkFile: ok → true`: "an architecture outside the registry has no HTTP variant",
+
+	`env.go isBroadcast: !p.Addr().Is4() → false`:          "an IPv6 network contains no IPv4 address",
+	`env.go address: peer.IsUnspecified() → false`:         "no network of an interface contains 0.0.0.0",
+	`env.go address: p.Addr().Is4() → true`:                "an IPv6 network contains no IPv4 address",
+	`env.go destination: !r.ciaddr.IsUnspecified() → true`: "0.0.0.0 is in no network of an interface",
+
+	`request.go decode: errors.Is(err, io.ErrUnexpectedEOF) → true`: "one octet more repairs no other error: an option that it completes leaves no End",
+	`request.go readItem: false → true`:                             "it is known to be malformed; walking on changes nothing",
+	`request.go readItem: 0 → 1`:                                    "the item counts only when there is one",
+
+	`limit.go admit: d > 0 → >=`: "no time adds no tokens",
+	`limit.go admit: 0 → 1`:      "a nanosecond adds no token",
+}
+
+const shift = "a feature outside the bounds is shifted out of the bits that can be set"

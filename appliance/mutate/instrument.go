@@ -338,8 +338,17 @@ func (m *maker) constant(e ast.Expr, tv types.TypeAndValue, function string) {
 	m.add(e, function, "mutantValue(%d, "+name+"(", "), "+name+"("+other+"))", shorten(m.text(e))+" → "+other)
 }
 
-// isLabel: names and titles for people in the architecture table.
+// isLabel: words for people, in errors and in the architecture table, and
+// capacities, which change nothing but the speed.
 func (m *maker) isLabel(e ast.Expr) bool {
+	if call, ok := m.parent().(*ast.CallExpr); ok {
+		switch m.text(call.Fun) {
+		case "fmt.Errorf", "errors.New":
+			return true
+		case "make":
+			return len(call.Args) == 3 && call.Args[2] == e
+		}
+	}
 	lit, ok := m.parent().(*ast.CompositeLit)
 	if !ok {
 		return false

@@ -48,7 +48,7 @@ var targets = []target{
 }
 
 // suites are the test binaries: the first has the conformance cases.
-var suites = []string{"appliance/proxydhcp", "appliance/boot"}
+var suites = []string{"appliance/proxydhcp", "appliance/boot", "appliance/settings"}
 
 const (
 	variable   = "BOOTPUCK_MUTANT"

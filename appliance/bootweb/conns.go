@@ -93,6 +93,7 @@ func (t *connTable) state(nc net.Conn, st http.ConnState) {
 		c.idleSince.Store(0)
 	case http.StateIdle:
 		c.idleSince.Store(time.Now().UnixNano())
+	default:
 	}
 }
 

@@ -197,7 +197,7 @@ func (h *Handler) Handle(in Inbound, s Surroundings) (out Outbound, ok bool) {
 	})
 	event := describe(in, res, now)
 	if res.Reason != boot.ReasonNone {
-		h.notAnswered(in, res, event)
+		h.notAnswered(res, event)
 		return Outbound{}, false
 	}
 	var key hwKey
@@ -236,7 +236,7 @@ func (h *Handler) Sent(out Outbound, err error) {
 }
 
 // notAnswered counts and tells a silence, and learns from what was overheard.
-func (h *Handler) notAnswered(in Inbound, res Result, e boot.Event) {
+func (h *Handler) notAnswered(res Result, e boot.Event) {
 	if res.Lease.IsValid() {
 		h.cfg.Memory.Leased(res.Client.MAC, res.Lease)
 	}

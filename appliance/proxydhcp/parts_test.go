@@ -361,9 +361,9 @@ func TestDelayQueue(t *testing.T) {
 		}
 		put("slow", time.Second)
 		put("fast", 100*time.Millisecond)
-		time.Sleep(500 * time.Millisecond) // the bubble's clock
+		time.Sleep(500 * time.Millisecond) //nolint:forbidigo // the bubble's clock
 		put("late", 100*time.Millisecond)
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // the same
 		synctest.Wait()
 		if want := []string{"fast 100ms", "late 600ms", "slow 1s"}; !slices.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)

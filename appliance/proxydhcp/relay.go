@@ -66,6 +66,7 @@ func (l Relays) allowsRelay(giaddr netip.Addr, in Interface) bool {
 		return false
 	case RelayList:
 		return slices.Contains(l.Allow, giaddr)
+	default:
 	}
 	return in.onLink(giaddr) || inAny(notGlobal, giaddr)
 }
@@ -88,6 +89,7 @@ func (l Relays) allowsClient(source netip.Addr, in Interface, relayed func() boo
 		return false
 	case RelayList:
 		return inAny(l.Clients, source)
+	default:
 	}
 	return relayed()
 }

@@ -55,7 +55,7 @@ func Reply(raw []byte, env Env) Result {
 	in, at, reason := e.sender(r)
 	res.Interface = in.Name
 	if reason == boot.ReasonNone {
-		reason = e.message(r, in, &res)
+		reason = e.message(r, &res)
 	}
 	if reason != boot.ReasonNone {
 		res.Reason = reason
@@ -142,7 +142,7 @@ func (r *request) discovery() bool {
 }
 
 // message judges what the packet says.
-func (e *Env) message(r *request, in Interface, res *Result) boot.Reason {
+func (e *Env) message(r *request, res *Result) boot.Reason {
 	if r.typ == 0 {
 		return boot.ReasonNoType
 	}

@@ -49,7 +49,7 @@ func FindKind(arch, kernel string) (Kind, error) {
 	if arch == "" {
 		arch = runtime.GOARCH
 	}
-	name := ""
+	var name string
 	switch {
 	case arch == "amd64" && (kernel == "" || kernel == "generic"):
 		name = "amd64"

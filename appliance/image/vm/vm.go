@@ -64,6 +64,7 @@ func (f Firmware) files() (code, vars string) {
 		return "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"
 	case AAVMF:
 		return "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"
+	default:
 	}
 	return "", ""
 }

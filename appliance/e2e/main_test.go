@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -107,12 +106,7 @@ var boxBinary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command(filepath.Join(runtime.GOROOT(), "bin", "go"), "build", "-trimpath", "-o", out, "./cmd/bootpuck")
-	if _, err := os.Stat(cmd.Path); err != nil {
-		if cmd.Path, err = exec.LookPath("go"); err != nil {
-			return "", err
-		}
-	}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", out, "./cmd/bootpuck")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if text, err := cmd.CombinedOutput(); err != nil {
@@ -138,8 +132,10 @@ func payloadDir(p lab.Payload, server, grubPath string) (string, error) {
 		return "", err
 	}
 	dir := filepath.Join(buildDir, "files", name)
-	err = lab.WritePayload(dir, lab.PayloadOptions{Payload: p, Arches: []string{"amd64", "arm64"}, Memtest: files.Memtest,
-		GRUBServer: server, GRUBPath: grubPath})
+	err = lab.WritePayload(dir, lab.PayloadOptions{
+		Payload: p, Arches: []string{"amd64", "arm64"}, Memtest: files.Memtest,
+		GRUBServer: server, GRUBPath: grubPath,
+	})
 	if err != nil {
 		return "", err
 	}

@@ -54,8 +54,10 @@ var (
 	// box be first. Without it nothing on the wire could help.
 	option60 = trouble{name: "option60", dhcp: func(c *lab.DHCPConfig) { c.Option60, c.Ping = true, true }, event: "option60"}
 	relayed  = trouble{name: "relay", far: true, site: func(c *lab.SiteConfig) { c.Relay = true }}
-	lossy    = trouble{name: "loss-5%-delay-20ms", link: lab.Link{Loss: 0.05, Delay: 20 * time.Millisecond},
-		payload: lab.Memtest, limit: 6 * time.Minute}
+	lossy    = trouble{
+		name: "loss-5%-delay-20ms", link: lab.Link{Loss: 0.05, Delay: 20 * time.Millisecond},
+		payload: lab.Memtest, limit: 6 * time.Minute,
+	}
 	rival   = trouble{name: "second-proxy", rival: true, event: "other_pxe"}
 	crowd   = trouble{name: "three-at-once"}
 	direct  = trouble{name: "uefi-first-direct", settings: map[string]any{"uefi-first": "direct"}}

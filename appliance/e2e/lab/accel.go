@@ -73,8 +73,10 @@ func (a *Accelerators) try(ctx context.Context, kind FirmwareKind, newer string)
 		return err
 	}
 	defer os.RemoveAll(dir)
-	g := guest{client: Client{Firmware: kind}, accel: KVM, mac: MACFor("accel"), uuid: UUIDFor("accel"), memoryMB: 512,
-		serial: filepath.Join(dir, "serial"), qmp: filepath.Join(dir, "qmp")}
+	g := guest{
+		client: Client{Firmware: kind}, accel: KVM, mac: MACFor("accel"), uuid: UUIDFor("accel"), memoryMB: 512,
+		serial: filepath.Join(dir, "serial"), qmp: filepath.Join(dir, "qmp"),
+	}
 	// Firmware without anything to boot says so; a kernel without a root says
 	// that it is running.
 	markers := []string{"No bootable", "no bootable", "BdsDxe", "UEFI Interactive Shell", "Shell>"}

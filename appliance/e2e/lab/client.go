@@ -116,8 +116,10 @@ func (g guest) args() []string {
 	var a []string
 	add := func(args ...string) { a = append(a, args...) }
 	add("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
-	machine := "pc"
+	machine := ""
 	switch g.client.Firmware {
+	case SeaBIOS:
+		machine = "pc"
 	case OVMF, OVMFNew:
 		machine = "q35"
 	case OVMF32:
@@ -126,6 +128,7 @@ func (g guest) args() []string {
 		add("-global", "driver=cfi.pflash01,property=secure,value=on")
 	case AAVMF, AAVMFNew:
 		program, machine = "qemu-system-aarch64", "virt"
+	default:
 	}
 	add("-machine", machine)
 	switch {

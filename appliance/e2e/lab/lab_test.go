@@ -215,8 +215,10 @@ func TestDHCPServerConfiguration(t *testing.T) {
 
 func TestProxyArgs(t *testing.T) {
 	line := strings.Join(proxyArgs(BoxAddr, "/r", "http://10.77.0.5/boot.ipxe", "http://10.77.0.5", BootFiles{IPXEX64: "x"}), " ")
-	for _, want := range []string{"tag:ipxe,x86PC,script,http://10.77.0.5/boot.ipxe", "tag:http64,http://10.77.0.5/ipxe-x64.efi",
-		"tag:!ipxe,X86-64_EFI,network,ipxe-x64.efi"} {
+	for _, want := range []string{
+		"tag:ipxe,x86PC,script,http://10.77.0.5/boot.ipxe", "tag:http64,http://10.77.0.5/ipxe-x64.efi",
+		"tag:!ipxe,X86-64_EFI,network,ipxe-x64.efi",
+	} {
 		if !strings.Contains(line, want) {
 			t.Errorf("%s lacks %s", line, want)
 		}
@@ -297,10 +299,17 @@ func TestSummarizeAndTables(t *testing.T) {
 	start := time.Unix(100, 0)
 	at := func(s float64) time.Time { return start.Add(time.Duration(s * float64(time.Second))) }
 	marks := []Mark{
-		{At: at(2), Kind: KindDiscover}, {At: at(2.1), Kind: KindBootOffer}, {At: at(6), Kind: KindDiscover}, {At: at(6.1), Kind: KindBootOffer},
-		{At: at(6.5), Kind: KindPXERequest}, {At: at(7), Kind: KindTFTPRequest, Name: "a.efi"}, {At: at(7.1), Kind: KindTFTPRequest, Name: "a.efi"},
-		{At: at(8), Kind: KindHTTPRequest, Name: "/b", Note: "GET"}, {At: at(8), Kind: KindScript, Name: "/b"},
-		{At: at(8.5), Kind: KindHTTPDone, Name: "/x/linux", Note: "HEAD 200"}, {At: at(9), Kind: KindHTTPDone, Name: "/x/linux", Note: "GET 200"},
+		{At: at(2), Kind: KindDiscover},
+		{At: at(2.1), Kind: KindBootOffer},
+		{At: at(6), Kind: KindDiscover},
+		{At: at(6.1), Kind: KindBootOffer},
+		{At: at(6.5), Kind: KindPXERequest},
+		{At: at(7), Kind: KindTFTPRequest, Name: "a.efi"},
+		{At: at(7.1), Kind: KindTFTPRequest, Name: "a.efi"},
+		{At: at(8), Kind: KindHTTPRequest, Name: "/b", Note: "GET"},
+		{At: at(8), Kind: KindScript, Name: "/b"},
+		{At: at(8.5), Kind: KindHTTPDone, Name: "/x/linux", Note: "HEAD 200"},
+		{At: at(9), Kind: KindHTTPDone, Name: "/x/linux", Note: "GET 200"},
 	}
 	r := Summarize(marks, start, func(m Mark) bool { return m.Note == "GET 200" })
 	if r.PowerOn != 2 || r.Script != 6 || r.Kernel != 7 || r.Payload != -1 || r.Discovers != 2 ||
@@ -391,7 +400,7 @@ func TestShimLine(t *testing.T) {
 			for range 1000 {
 				send([]byte{1})
 			}
-			time.Sleep(time.Second) // of the bubble's clock: no time passes
+			<-time.After(time.Second) // of the bubble's clock: no time passes
 			close(s.closed)
 			stop()
 			switch {

@@ -176,8 +176,10 @@ func (n *Namespace) bridge(name string) error {
 func (n *Namespace) plug(ifname string, mac net.HardwareAddr, lan *Namespace, bridge, port string) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = port
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: ifname, PeerHardwareAddr: mac,
-		PeerNamespace: netlink.NsFd(n.handle)}
+	veth := &netlink.Veth{
+		LinkAttrs: attrs, PeerName: ifname, PeerHardwareAddr: mac,
+		PeerNamespace: netlink.NsFd(n.handle),
+	}
 	if err := lan.nl.LinkAdd(veth); err != nil {
 		return fmt.Errorf("connect %s in %s: %w", ifname, n.name, err)
 	}

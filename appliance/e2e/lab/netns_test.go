@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -139,8 +138,8 @@ func TestSweep(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", strings.TrimSuffix(name, "lan"))
-	if err != nil {
+	dir := filepath.Join(os.TempDir(), name+"-dir")
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := sweep(); err != nil {

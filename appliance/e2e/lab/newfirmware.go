@@ -26,10 +26,14 @@ var newFirmware = struct {
 	suite string
 	debs  []deb
 }{"trixie", []deb{
-	{"ovmf", "2025.02-8+deb13u1", "pool/main/e/edk2/ovmf_2025.02-8+deb13u1_all.deb",
-		"78e0d54df11fc77406cb7a0bc9a39e5bca6d1cbe06556b91d9a73491c52decdf"},
-	{"qemu-efi-aarch64", "2025.02-8+deb13u1", "pool/main/e/edk2/qemu-efi-aarch64_2025.02-8+deb13u1_all.deb",
-		"a00b2411a79c8aeafd95a7c868ac3cd1aab592f1af9fff965f02d81a625276ed"},
+	{
+		"ovmf", "2025.02-8+deb13u1", "pool/main/e/edk2/ovmf_2025.02-8+deb13u1_all.deb",
+		"78e0d54df11fc77406cb7a0bc9a39e5bca6d1cbe06556b91d9a73491c52decdf",
+	},
+	{
+		"qemu-efi-aarch64", "2025.02-8+deb13u1", "pool/main/e/edk2/qemu-efi-aarch64_2025.02-8+deb13u1_all.deb",
+		"a00b2411a79c8aeafd95a7c868ac3cd1aab592f1af9fff965f02d81a625276ed",
+	},
 }}
 
 const archiveKeys = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -121,10 +125,12 @@ func fetchFrom(ctx context.Context, d deb, suite, mirror, dst string) error {
 	if err := os.WriteFile(filepath.Join(dir, "sources.list"), []byte(source), 0o644); err != nil {
 		return err
 	}
-	own := []string{"-q", "-o", "Dir::State::Lists=" + dir + "/lists", "-o", "Dir::Cache=" + dir + "/cache",
+	own := []string{
+		"-q", "-o", "Dir::State::Lists=" + dir + "/lists", "-o", "Dir::Cache=" + dir + "/cache",
 		"-o", "Dir::Etc::sourcelist=" + dir + "/sources.list", "-o", "Dir::Etc::sourceparts=/dev/null",
 		"-o", "APT::Get::AllowUnauthenticated=false", "-o", "APT::Sandbox::User=root",
-		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false", "-o", "Acquire::Languages=none"}
+		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false", "-o", "Acquire::Languages=none",
+	}
 	if _, err := output(ctx, dir, "apt-get", append(own, "update")...); err != nil {
 		return fmt.Errorf("read the index of %s: %w", suite, err)
 	}

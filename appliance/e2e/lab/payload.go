@@ -75,8 +75,11 @@ func (p Payload) Goal() Goal {
 		return Goal{Console: []string{"Starting system log daemon"}, Kernels: []string{kernelName}}
 	case Kernel:
 		return Goal{Console: []string{"Linux version "}, Kernels: []string{kernelName}}
+	case Memtest:
+		return Goal{Console: []string{"Memtest86+"}, Kernels: []string{"memtest.bin", "memtest64.efi", "memtest32.efi"}}
+	default:
 	}
-	return Goal{Console: []string{"Memtest86+"}, Kernels: []string{"memtest.bin", "memtest64.efi", "memtest32.efi"}}
+	return Goal{}
 }
 
 // script is the iPXE script that boots the payload. It asks iPXE what it runs

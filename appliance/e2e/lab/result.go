@@ -156,6 +156,9 @@ func Summarize(marks []Mark, powerOn time.Time, isKernel func(Mark) bool) Result
 			if r.Script < 0 {
 				r.Script = since(m.At)
 			}
+		case KindLeaseOffer, KindRequest, KindAck, KindNak, KindPXEAck, KindTFTPDone, KindTFTPError, KindHTTPDone:
+			// Counted below, or no milestone.
+		default:
 		}
 		if r.Kernel < 0 && isKernel(m) {
 			r.Kernel = since(m.At)

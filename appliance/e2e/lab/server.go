@@ -100,8 +100,10 @@ func linkBootFiles(root string, f BootFiles) error {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return err
 	}
-	for name, from := range map[string]string{"undionly.kpxe": f.Undionly, "ipxe-x64.efi": f.IPXEX64,
-		"ipxe-arm64.efi": f.IPXEARM64, "grubnetia32.efi": f.GRUBIA32} {
+	for name, from := range map[string]string{
+		"undionly.kpxe": f.Undionly, "ipxe-x64.efi": f.IPXEX64,
+		"ipxe-arm64.efi": f.IPXEARM64, "grubnetia32.efi": f.GRUBIA32,
+	} {
 		if from == "" {
 			continue
 		}

@@ -163,7 +163,7 @@ func (s *Site) build(id string) (err error) {
 	if s.router, err = s.namespace(id, "router"); err != nil {
 		return err
 	}
-	if err := s.attach(s.router, routerMAC, "br0", RouterAddr+"/24", routerIPv6+"/64"); err != nil {
+	if err := s.attach(s.router, routerMAC, RouterAddr+"/24", routerIPv6+"/64"); err != nil {
 		return err
 	}
 	for key, value := range map[string]string{
@@ -178,7 +178,7 @@ func (s *Site) build(id string) (err error) {
 		if s.box, err = s.namespace(id, "box"); err != nil {
 			return err
 		}
-		if err := s.attach(s.box, BoxMAC, "br0", BoxAddr+"/24"); err != nil {
+		if err := s.attach(s.box, BoxMAC, BoxAddr+"/24"); err != nil {
 			return err
 		}
 		if err := s.box.route("", RouterAddr); err != nil {
@@ -189,7 +189,7 @@ func (s *Site) build(id string) (err error) {
 		if s.rival, err = s.namespace(id, "rival"); err != nil {
 			return err
 		}
-		if err := s.attach(s.rival, rivalMAC, "br0", RivalAddr+"/24"); err != nil {
+		if err := s.attach(s.rival, rivalMAC, RivalAddr+"/24"); err != nil {
 			return err
 		}
 		if err := s.rival.route("", RouterAddr); err != nil {
@@ -209,7 +209,7 @@ func (s *Site) buildFarSide(id string) (err error) {
 	if s.relay, err = s.namespace(id, "relay"); err != nil {
 		return err
 	}
-	if err := s.attach(s.relay, relayMAC, "br0", RelayAddr+"/24"); err != nil {
+	if err := s.attach(s.relay, relayMAC, RelayAddr+"/24"); err != nil {
 		return err
 	}
 	far := append(net.HardwareAddr(nil), relayMAC...)
@@ -235,8 +235,9 @@ func (s *Site) buildFarSide(id string) (err error) {
 	return s.router.route(FarPrefix, RelayAddr)
 }
 
-func (s *Site) attach(n *Namespace, mac net.HardwareAddr, bridge string, cidrs ...string) error {
-	if err := n.plug("eth0", mac, s.lan, bridge, s.port()); err != nil {
+// attach puts a namespace on the LAN: its eth0, with addresses.
+func (s *Site) attach(n *Namespace, mac net.HardwareAddr, cidrs ...string) error {
+	if err := n.plug("eth0", mac, s.lan, "br0", s.port()); err != nil {
 		return err
 	}
 	return n.addr("eth0", cidrs...)
@@ -306,7 +307,7 @@ func (s *Site) NewStation(role string, mac net.HardwareAddr) (*Namespace, error)
 	if err != nil {
 		return nil, err
 	}
-	return n, s.attach(n, mac, "br0")
+	return n, s.attach(n, mac)
 }
 
 // onClose adds something to undo; the last added is undone first. On a site

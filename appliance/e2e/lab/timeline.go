@@ -229,7 +229,7 @@ func (t *Timeline) dhcpReceived(at time.Time, u udpFrame) {
 	}
 	name := m.file
 	if name == "" {
-		name = strings.TrimRight(string(m.options[67]), "\x00\xff")
+		name = cstring(m.options[67])
 	}
 	mark := Mark{At: at, Server: u.src, Name: name, Note: m.class}
 	switch m.msgType {
@@ -282,8 +282,10 @@ func (t *Timeline) tftpTransfer(at time.Time, fromClient bool, u udpFrame) {
 	switch op := binary.BigEndian.Uint16(u.payload); {
 	case op == 5:
 		f.done = true
-		t.add(Mark{At: at, Kind: KindTFTPError, Server: f.server, Name: f.name,
-			Note: fmt.Sprintf("%d %s", binary.BigEndian.Uint16(u.payload[2:]), cstring(u.payload[4:]))})
+		t.add(Mark{
+			At: at, Kind: KindTFTPError, Server: f.server, Name: f.name,
+			Note: fmt.Sprintf("%d %s", binary.BigEndian.Uint16(u.payload[2:]), cstring(u.payload[4:])),
+		})
 	case fromClient:
 	case op == 6:
 		f.port = peerPort
@@ -342,8 +344,10 @@ func (t *Timeline) feedTCP(at time.Time, fromClient bool, s tcpFrame) {
 	if f.headDone && f.endKnown && f.next >= f.end {
 		f.active = false
 		bodyLen := f.end - int64(bytes.Index(f.head, []byte("\r\n\r\n"))+4)
-		t.add(Mark{At: at, Kind: KindHTTPDone, Server: s.src, Name: f.path, Query: f.query, Bytes: bodyLen,
-			Note: f.method + " " + f.status})
+		t.add(Mark{
+			At: at, Kind: KindHTTPDone, Server: s.src, Name: f.path, Query: f.query, Bytes: bodyLen,
+			Note: f.method + " " + f.status,
+		})
 	}
 }
 

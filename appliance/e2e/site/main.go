@@ -104,8 +104,10 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := lab.WritePayload(files, lab.PayloadOptions{Payload: lab.Installer, Arches: []string{client.Arch},
-		Memtest: boot.Memtest, GRUBServer: lab.BoxAddr, GRUBPath: "/files"}); err != nil {
+	if err := lab.WritePayload(files, lab.PayloadOptions{
+		Payload: lab.Installer, Arches: []string{client.Arch},
+		Memtest: boot.Memtest, GRUBServer: lab.BoxAddr, GRUBPath: "/files",
+	}); err != nil {
 		return err
 	}
 	newer := ""

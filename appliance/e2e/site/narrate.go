@@ -62,6 +62,13 @@ func sayMark(m lab.Mark) string {
 		if m.Bytes > 1<<20 {
 			return fmt.Sprintf("%s has arrived, %.1f MB.", path.Base(m.Name), float64(m.Bytes)/1e6)
 		}
+	case lab.KindNak:
+		return fmt.Sprintf("%s refuses the machine the address.", m.Server)
+	case lab.KindBootOffer, lab.KindPXEAck, lab.KindTFTPDone, lab.KindScript:
+		// The box's own account of it has more to say.
+	case lab.KindRequest, lab.KindTFTPError:
+		// Goes without saying, or is the size probe that firmware ends so.
+	default:
 	}
 	return ""
 }

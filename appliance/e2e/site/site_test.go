@@ -51,8 +51,10 @@ func leftovers(t *testing.T, pid string) []string {
 func start(t *testing.T, args ...string) (*exec.Cmd, io.Reader) {
 	t.Helper()
 	site, box := program(t)
-	cmd := exec.Command(site, append([]string{"-bootpuck", box, "-listen", "127.0.0.1:0", "-build", filepath.Join(root, ".build"),
-		"-dist", filepath.Join(root, "bootfiles/dist")}, args...)...)
+	cmd := exec.Command(site, append([]string{
+		"-bootpuck", box, "-listen", "127.0.0.1:0", "-build", filepath.Join(root, ".build"),
+		"-dist", filepath.Join(root, "bootfiles/dist"),
+	}, args...)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -207,8 +207,14 @@ func TestRanges(t *testing.T) {
 		status int
 		body   string
 	}{
-		{"bytes=2-4", 206, "234"}, {"bytes=8-", 206, "89"}, {"bytes=-3", 206, "789"}, {"bytes=5-500", 206, "56789"},
-		{"bytes=10-", 416, ""}, {"bytes=4-2", 416, ""}, {"lines=1-2", 416, ""}, {"", 200, "0123456789"},
+		{"bytes=2-4", 206, "234"},
+		{"bytes=8-", 206, "89"},
+		{"bytes=-3", 206, "789"},
+		{"bytes=5-500", 206, "56789"},
+		{"bytes=10-", 416, ""},
+		{"bytes=4-2", 416, ""},
+		{"lines=1-2", 416, ""},
+		{"", 200, "0123456789"},
 	} {
 		a := do(t, client(t), "GET", base+"/x86_64/snponly.efi", "Range", c.header)
 		if a.status != c.status || c.status != 416 && a.body != c.body || a.length != int64(len(a.body)) || a.header.Get("Content-Encoding") != "" {

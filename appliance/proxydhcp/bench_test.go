@@ -29,8 +29,13 @@ func BenchmarkReply(b *testing.B) {
 		p    packet
 		want boot.Reason
 	}{
-		{"bios", d0(), ""}, {"uefi", d7(), ""}, {"ipxe", i0(), ""}, {"http", dh(16), ""}, {"ack", b7(), ""},
-		{"relayed", relayed(d0()), ""}, {"class", d0().with(60, []byte("MSFT 5.0")...), boot.ReasonClass},
+		{"bios", d0(), ""},
+		{"uefi", d7(), ""},
+		{"ipxe", i0(), ""},
+		{"http", dh(16), ""},
+		{"ack", b7(), ""},
+		{"relayed", relayed(d0()), ""},
+		{"class", d0().with(60, []byte("MSFT 5.0")...), boot.ReasonClass},
 		{"lease", selecting(d0()), boot.ReasonType},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -112,9 +112,12 @@ func httpBoot(t *testing.T, p packet, cpu string) {
 var _ = conform("008", "HTTP Boot x64: HTTPClient, URL in 67 and file without NUL, no option 43", func(t *testing.T) {
 	httpBoot(t, dh(16), "x86_64")
 })
-var _ = conform("009", "HTTP Boot arm64", func(t *testing.T) { httpBoot(t, dh(19), "arm64") })
-var _ = conform("010", "HTTP Boot ia32", func(t *testing.T) { httpBoot(t, dh(15), "i386") })
-var _ = conform("011", "HTTP Boot EBC gets the x64 URL", func(t *testing.T) { httpBoot(t, dh(17), "x86_64") })
+
+var (
+	_ = conform("009", "HTTP Boot arm64", func(t *testing.T) { httpBoot(t, dh(19), "arm64") })
+	_ = conform("010", "HTTP Boot ia32", func(t *testing.T) { httpBoot(t, dh(15), "i386") })
+	_ = conform("011", "HTTP Boot EBC gets the x64 URL", func(t *testing.T) { httpBoot(t, dh(17), "x86_64") })
+)
 
 var _ = conform("012", "HTTP Boot with a host name in the base URL: offered, with a warning", func(t *testing.T) {
 	env := site()
@@ -268,13 +271,18 @@ var _ = conform("026", "a Pi's OUI with a PC's identifier is a BIOS; a MAC rule 
 	r.isDirect(t, us, "u-boot.bin")
 })
 
-var _ = conform("027", "no option 55: as 1", func(t *testing.T) { asCase1(t, d0().without(55)) })
-var _ = conform("028", "no option 94, or of odd length: as 1", func(t *testing.T) {
-	asCase1(t, d0().without(94))
-	asCase1(t, d0().with(94, 1, 2))
-})
-var _ = conform("029", "no option 97: as 1, without 97", func(t *testing.T) { asCase1(t, d0().without(97)) })
-var _ = conform("030", "no option 93, architecture in the class: as 1", func(t *testing.T) { asCase1(t, d0().without(93)) })
+var (
+	_ = conform("027", "no option 55: as 1", func(t *testing.T) { asCase1(t, d0().without(55)) })
+	_ = conform("028", "no option 94, or of odd length: as 1", func(t *testing.T) {
+		asCase1(t, d0().without(94))
+		asCase1(t, d0().with(94, 1, 2))
+	})
+)
+
+var (
+	_ = conform("029", "no option 97: as 1, without 97", func(t *testing.T) { asCase1(t, d0().without(97)) })
+	_ = conform("030", "no option 93, architecture in the class: as 1", func(t *testing.T) { asCase1(t, d0().without(93)) })
+)
 
 var _ = conform("031", "option 93 of three octets: the class decides", func(t *testing.T) {
 	r, _ := answer(t, site(), d7().with(93, 0, 6, 0))

@@ -45,6 +45,7 @@ func (c *tally) do(f func()) {
 func (c *tally) Silence(r boot.Reason)             { c.do(func() { c.silences[r]++ }) }
 func (c *tally) Answered(boot.Form, time.Duration) { c.do(func() { c.answered++ }) }
 func (c *tally) sink(e boot.Event)                 { c.do(func() { c.events = append(c.events, e) }) }
+
 func (c *tally) counts() (answered int, s map[boot.Reason]int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

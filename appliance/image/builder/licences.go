@@ -47,8 +47,10 @@ var notices = []notice{
 // licences returns the text for licencesPath.
 func (b *build) licences(ctx context.Context, in *modules, packages []string) (string, error) {
 	// All packages' modules, whatever a build for this kind reaches.
-	args := append([]string{"list", "-deps", "-mod=mod", "-modfile=" + in.modfile, "-tags=gokrazy,netgo,osusergo",
-		"-f", "{{with .Module}}{{.Path}}\t{{.Version}}\t{{.Dir}}{{end}}"}, packages...)
+	args := append([]string{
+		"list", "-deps", "-mod=mod", "-modfile=" + in.modfile, "-tags=gokrazy,netgo,osusergo",
+		"-f", "{{with .Module}}{{.Path}}\t{{.Version}}\t{{.Dir}}{{end}}",
+	}, packages...)
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = b.root
 	cmd.Env = append(append(os.Environ(), b.Env...), "GOWORK=off", "GOFLAGS=", "GOOS=linux", "GOARCH="+b.Kind.Arch, "CGO_ENABLED=0")

@@ -263,7 +263,7 @@ func TestLink(t *testing.T) {
 	inBubble(t, "stopped", func(t *testing.T, w *fakeWire) {
 		w.answer(ms, func(b []byte) bool { return b[3] == 5 })
 		r, _ := play(w, 5000, nil, func(l *link) {
-			time.Sleep(100 * ms) // the bubble's clock //nolint:forbidigo // the bubble's clock
+			time.Sleep(100 * ms) //nolint:forbidigo // the bubble's clock
 			l.stop(result{reason: boot.ReasonSend, tell: textStop})
 			l.stop(result{reason: boot.ReasonInternal}) // the first counts
 		})

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,6 +138,15 @@ type conn struct {
 // ReadFrom keeps sendfile reachable: net/http looks for it on the connection it
 // was given, which is this wrapper.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		if lr, ok := r.(*io.LimitedReader); ok {
+			if f, ok := lr.R.(*os.File); ok {
+				if n, handled, err := sendfile(tcp, lr, f); handled {
+					return n, err
+				}
+			}
+		}
+	}
 	if rf, ok := c.Conn.(io.ReaderFrom); ok {
 		return rf.ReadFrom(r)
 	}

@@ -160,6 +160,11 @@ func (f *fileWriter) ReadFrom(src io.Reader) (int64, error) {
 	if _, file := lr.R.(*os.File); !file || !direct {
 		return f.copy(lr)
 	}
+	if lr.N > minChunk {
+		// Else net/http puts the first 512 octets beside the header and
+		// every page of the file is cut in two on its way.
+		_ = f.rc.Flush()
+	}
 	var total int64
 	chunk := int64(minChunk)
 	for lr.N > 0 {

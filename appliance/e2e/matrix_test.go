@@ -59,6 +59,7 @@ func TestTrouble(t *testing.T) {
 		// arm64 has no payload small enough for such a network.
 		{group{process, lab.Dnsmasq, lossy}, []string{"ipxe-rom", "plain-bios", "ovmf-pxe", "ovmf-http", "ovmf-ia32-pxe"}},
 		{group{process, lab.Dnsmasq, rival}, common},
+		{group{process, lab.Dnsmasq, silent}, []string{"ipxe-rom"}},
 	} {
 		t.Run(tc.group.trouble.name+"/"+string(tc.group.dhcp), func(t *testing.T) {
 			l := newLazy(t, tc.group)

@@ -59,6 +59,7 @@ var (
 		payload: lab.Memtest, limit: 6 * time.Minute,
 	}
 	rival   = trouble{name: "second-proxy", rival: true, event: "other_pxe"}
+	silent  = trouble{name: "no-router-advertisements", dhcp: func(c *lab.DHCPConfig) { c.NoAdvertisements = true }}
 	crowd   = trouble{name: "three-at-once"}
 	direct  = trouble{name: "uefi-first-direct", settings: map[string]any{"uefi-first": "direct"}}
 	twoStep = trouble{name: "uefi-first-two-step", settings: map[string]any{"uefi-first": "two-step"}}
@@ -137,6 +138,9 @@ func (g group) open(ctx context.Context) (*stage, error) {
 	}
 	if err := server.Start(ctx, site); err != nil {
 		return nil, fmt.Errorf("%s: %w", g, errors.Join(err, site.Close()))
+	}
+	if box, ok := server.(*lab.Image); ok {
+		results.note("The image (%s, SeaBIOS, %s) was healthy %.1f s after power-on.", g, box.Accel, box.ReadyAfter.Seconds())
 	}
 	return &stage{g, site, server}, nil
 }
@@ -217,7 +221,7 @@ func (s *stage) run(t *testing.T, name string) lab.Result {
 	}
 	results.add(r)
 	if r.Error != "" {
-		t.Errorf("did not boot: %s; fetched %v; evidence in .build/e2e/failed", r.Error, r.Path)
+		t.Errorf("did not boot: %s; received %v; evidence in .build/e2e/failed", r.Error, r.Path)
 	}
 	// iPXE asks for unicast answers, which a switch hides from the box; UEFI
 	// firmware asks for broadcasts.
@@ -294,8 +298,9 @@ func (l *lazy) get(t *testing.T) *stage {
 
 // resultList gathers the rows of the whole run.
 type resultList struct {
-	mu   sync.Mutex
-	rows []lab.Result
+	mu    sync.Mutex
+	rows  []lab.Result
+	notes []string
 }
 
 var results resultList
@@ -304,6 +309,13 @@ func (l *resultList) add(r lab.Result) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rows = append(l.rows, r)
+}
+
+// note adds a sentence below the table.
+func (l *resultList) note(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.notes = append(l.notes, fmt.Sprintf(format, args...))
 }
 
 // find returns a row that has been run already.
@@ -329,7 +341,7 @@ func (l *resultList) write() error {
 		return strings.Compare(a.Trouble+a.DHCP, b.Trouble+b.DHCP)
 	})
 	table := "# End to end\n\nFirmware emulated; seconds are comparable within one run only.\n\n" + lab.Table(l.rows) +
-		"\n" + lab.Comparison(l.rows, process, dnsmasq)
+		"\n" + lab.Comparison(l.rows, process, dnsmasq) + "\n" + strings.Join(l.notes, "\n") + "\n"
 	fmt.Println(table)
 	text, err := lab.JSON(l.rows)
 	if err != nil {

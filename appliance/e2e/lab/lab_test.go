@@ -305,15 +305,16 @@ func TestSummarizeAndTables(t *testing.T) {
 		{At: at(6.1), Kind: KindBootOffer},
 		{At: at(6.5), Kind: KindPXERequest},
 		{At: at(7), Kind: KindTFTPRequest, Name: "a.efi"},
-		{At: at(7.1), Kind: KindTFTPRequest, Name: "a.efi"},
+		{At: at(7.1), Kind: KindTFTPDone, Name: "a.efi"},
+		{At: at(7.2), Kind: KindTFTPRequest, Name: "no"}, {At: at(7.2), Kind: KindTFTPError, Name: "no"},
 		{At: at(8), Kind: KindHTTPRequest, Name: "/b", Note: "GET"},
-		{At: at(8), Kind: KindScript, Name: "/b"},
+		{At: at(8), Kind: KindScript, Name: "/b"}, {At: at(8.1), Kind: KindHTTPDone, Name: "/b", Note: "GET 200"},
 		{At: at(8.5), Kind: KindHTTPDone, Name: "/x/linux", Note: "HEAD 200"},
 		{At: at(9), Kind: KindHTTPDone, Name: "/x/linux", Note: "GET 200"},
 	}
-	r := Summarize(marks, start, func(m Mark) bool { return m.Note == "GET 200" })
+	r := Summarize(marks, start, func(m Mark) bool { return m.Name == "/x/linux" && m.Note == "GET 200" })
 	if r.PowerOn != 2 || r.Script != 6 || r.Kernel != 7 || r.Payload != -1 || r.Discovers != 2 ||
-		!slices.Equal(r.Styles, []string{"4011"}) || !slices.Equal(r.Path, []string{"tftp:a.efi", "/b"}) {
+		!slices.Equal(r.Styles, []string{"4011"}) || !slices.Equal(r.Path, []string{"tftp:a.efi", "/b", "/x/linux"}) {
 		t.Errorf("%+v", r)
 	}
 	if d := Summarize(slices.Concat(marks[:2], marks[5:]), start, func(Mark) bool { return false }); !slices.Equal(d.Styles, []string{"direct"}) {
@@ -323,7 +324,7 @@ func TestSummarizeAndTables(t *testing.T) {
 	other := r
 	other.Server, other.Script = "dnsmasq", 7
 	table := Table([]Result{r})
-	if !strings.Contains(table, `| c | d | process | none |  | a \| b | 6.00 | 7.00 | – | 2.00 | 4011 | tftp:a.efi → /b |`) {
+	if !strings.Contains(table, `| c | d | process | none |  | a \| b | 6.00 | 7.00 | – | 2.00 | 4011 | tftp:a.efi → /b → /x/linux |`) {
 		t.Error(table)
 	}
 	if c := Comparison([]Result{r, other}, "process", "dnsmasq"); !strings.Contains(c, "| c | d | 6.00 | 7.00 |") {

@@ -41,7 +41,7 @@ type Result struct {
 	Client  string `json:"client"`
 	Accel   Accel  `json:"accel"`
 	Booted  string `json:"booted"` // what was seen running, or "" with Error
-	// Path is what the client fetched, in order, up to the payload.
+	// Path is what the client received, in order, up to the kernel.
 	Path []string `json:"path"`
 	// All from the first DISCOVER the client sent, seconds.
 	Script  Seconds `json:"script_s"`  // request of the first script, over any protocol
@@ -84,9 +84,12 @@ func Watch(ctx context.Context, g *Guest, goal Goal) Result {
 	r := Summarize(g.Shim.Timeline.Marks(), g.Started, isKernel)
 	if err != nil {
 		r.Error = err.Error()
+		if marks := g.Shim.Timeline.Marks(); len(marks) > 0 {
+			r.Error += "; last on the wire: " + marks[len(marks)-1].String()
+		}
 		return r
 	}
-	r.Booted = seen
+	r.Booted = strings.TrimSpace(seen)
 	if first, ok := g.Shim.Timeline.First(func(m Mark) bool { return m.Kind == KindDiscover }); ok && !at.IsZero() {
 		r.Payload = Seconds(at.Sub(first.At).Seconds())
 	}
@@ -120,6 +123,11 @@ func Summarize(marks []Mark, powerOn time.Time, isKernel func(Mark) bool) Result
 			r.Styles = append(r.Styles, s)
 		}
 	}
+	step := func(name string) {
+		if r.Kernel < 0 && len(r.Path) < 24 && (len(r.Path) == 0 || r.Path[len(r.Path)-1] != name) {
+			r.Path = append(r.Path, name)
+		}
+	}
 	asked4011 := false
 	for _, m := range marks {
 		if m.Kind == KindDiscover {
@@ -145,19 +153,18 @@ func Summarize(marks []Mark, powerOn time.Time, isKernel func(Mark) bool) Result
 				style("direct")
 			}
 			sawOffer = false
-			name := m.Name
-			if m.Kind == KindTFTPRequest {
-				name = "tftp:" + name
-			}
-			if r.Kernel < 0 && m.Note != "HEAD" && len(r.Path) < 24 && (len(r.Path) == 0 || r.Path[len(r.Path)-1] != name) {
-				r.Path = append(r.Path, name)
+		case KindTFTPDone:
+			step("tftp:" + m.Name)
+		case KindHTTPDone:
+			if strings.HasPrefix(m.Note, "GET 2") {
+				step(m.Name)
 			}
 		case KindScript:
 			if r.Script < 0 {
 				r.Script = since(m.At)
 			}
-		case KindLeaseOffer, KindRequest, KindAck, KindNak, KindPXEAck, KindTFTPDone, KindTFTPError, KindHTTPDone:
-			// Counted below, or no milestone.
+		case KindLeaseOffer, KindRequest, KindAck, KindNak, KindPXEAck, KindTFTPError:
+			// No milestone.
 		default:
 		}
 		if r.Kernel < 0 && isKernel(m) {

@@ -8,10 +8,11 @@ import (
 	"sync/atomic"
 )
 
-// Room of a Writer, in lines and in bytes a line.
+// Room of a Writer: lines that wait, bytes of one line, bytes of one write.
 const (
 	queueLines = 4096
 	maxLine    = 4096
+	batchBytes = 64 << 10 // written at once
 )
 
 // Writer is an io.Writer that never blocks: lines wait in a bounded queue for
@@ -72,7 +73,7 @@ func (w *Writer) drain() {
 			w.flushRest()
 			return
 		}
-		for more := true; more && len(batch) < 1<<16; {
+		for more := true; more && len(batch) < batchBytes; {
 			select {
 			case line := <-w.lines:
 				batch = append(batch, line...)

@@ -306,9 +306,11 @@ func TestSummarizeAndTables(t *testing.T) {
 		{At: at(6.5), Kind: KindPXERequest},
 		{At: at(7), Kind: KindTFTPRequest, Name: "a.efi"},
 		{At: at(7.1), Kind: KindTFTPDone, Name: "a.efi"},
-		{At: at(7.2), Kind: KindTFTPRequest, Name: "no"}, {At: at(7.2), Kind: KindTFTPError, Name: "no"},
+		{At: at(7.2), Kind: KindTFTPRequest, Name: "no"},
+		{At: at(7.2), Kind: KindTFTPError, Name: "no"},
 		{At: at(8), Kind: KindHTTPRequest, Name: "/b", Note: "GET"},
-		{At: at(8), Kind: KindScript, Name: "/b"}, {At: at(8.1), Kind: KindHTTPDone, Name: "/b", Note: "GET 200"},
+		{At: at(8), Kind: KindScript, Name: "/b"},
+		{At: at(8.1), Kind: KindHTTPDone, Name: "/b", Note: "GET 200"},
 		{At: at(8.5), Kind: KindHTTPDone, Name: "/x/linux", Note: "HEAD 200"},
 		{At: at(9), Kind: KindHTTPDone, Name: "/x/linux", Note: "GET 200"},
 	}

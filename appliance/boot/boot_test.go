@@ -289,6 +289,23 @@ func TestStyleFollowsTheClient(t *testing.T) {
 	}
 }
 
+func TestURL(t *testing.T) {
+	for _, c := range []struct {
+		policy Policy
+		at     string
+		want   string
+	}{
+		{Policy{}, "192.0.2.2", "http://192.0.2.2"},
+		{Policy{HTTPPort: 80}, "2001:db8::2", "http://[2001:db8::2]"},
+		{Policy{HTTPPort: 8000}, "2001:db8::2", "http://[2001:db8::2]:8000"},
+		{Policy{BaseURL: "http://box.example/x", HTTPPort: 81}, "192.0.2.2", "http://box.example/x"},
+	} {
+		if got := c.policy.URL(netip.MustParseAddr(c.at)); got != c.want {
+			t.Errorf("%s: %s, want %s", c.at, got, c.want)
+		}
+	}
+}
+
 func TestMemory(t *testing.T) {
 	m := NewMemory(2)
 	a := client(FirmwareUEFI, 7)

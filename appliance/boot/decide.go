@@ -256,6 +256,9 @@ func (p Policy) URL(at netip.Addr) string {
 		return p.BaseURL
 	}
 	if p.HTTPPort == 0 || p.HTTPPort == 80 {
+		if at.Is6() {
+			return "http://[" + at.String() + "]"
+		}
 		return "http://" + at.String()
 	}
 	return "http://" + netip.AddrPortFrom(at, uint16(p.HTTPPort)).String()

@@ -80,9 +80,11 @@ type Image struct {
 	// Prepare copies the image to dst, at least size bytes large, with the
 	// content of perm on its state partition.
 	Prepare func(ctx context.Context, image, dst, perm string, size int64) error
-	// Firmware starts it: SeaBIOS or OVMF.
+	// Firmware starts it: SeaBIOS or OVMF, for an arm64 image AAVMF.
 	Firmware FirmwareKind
 	Accel    Accel
+	// PoweredOn is called when the machine has been switched on; may be nil.
+	PoweredOn func(at time.Time)
 	// ReadyAfter is set by Start: from power-on until the box was healthy.
 	ReadyAfter time.Duration
 
@@ -106,6 +108,9 @@ func (b *Image) Start(ctx context.Context, s *Site) error {
 		return fmt.Errorf("image: %w", err)
 	}
 	c := Client{Name: "box", Firmware: b.Firmware, Arch: "amd64"}
+	if b.Firmware == AAVMF {
+		c.Arch = "arm64"
+	}
 	g := guest{client: c, accel: b.Accel, mac: BoxMAC, uuid: UUIDFor("box"), memoryMB: 512, disk: disk}
 	if b.Firmware.uefi() {
 		files, err := FindFirmware(b.Firmware, "")
@@ -119,6 +124,9 @@ func (b *Image) Start(ctx context.Context, s *Site) error {
 	var err error
 	if b.guest, err = s.startGuest(ctx, "box", g, "br0", Link{}, &Rewriter{}, nil); err != nil {
 		return fmt.Errorf("image: %w", err)
+	}
+	if b.PoweredOn != nil {
+		b.PoweredOn(b.guest.Started)
 	}
 	if err := s.waitHealthy(ctx, b.guest.Exited(), b.guest.Console, 3*time.Minute); err != nil {
 		return err

@@ -60,7 +60,7 @@ type Box struct {
 	journal    *journal.Journal
 	metrics    *metrics.Metrics
 	watcher    *lan.Watcher
-	sentinel   *lan.Sentinel
+	sentinel   sentinel
 	dhcp       *proxydhcp.Server
 	tftp       *tftp.Server
 	web        webTask
@@ -95,7 +95,7 @@ func New(cfg Config) (*Box, error) {
 		Rivals: func() int { return len(b.sentinel.Responders()) },
 	})
 	b.watcher = lan.NewWatcher(lan.Selection{Names: s.Interfaces}, b.Record)
-	b.sentinel = lan.NewSentinel(b.watcher, b.Record)
+	b.sentinel = sentinel{lan.NewSentinel(b.watcher, b.Record)}
 	var err error
 	if b.files, err = newFileSet(cfg.Bootfiles, s, b.Record, b.base); err != nil {
 		return nil, err
@@ -105,8 +105,10 @@ func New(cfg Config) (*Box, error) {
 	b.dhcp = proxydhcp.New(proxydhcp.Config{
 		Interfaces: b.dhcpInterfaces,
 		Settings: func() proxydhcp.Settings {
+			p := policy
+			p.HTTPPort = b.httpPort()
 			return proxydhcp.Settings{
-				Policy: policy, LenientGUID: s.LenientGUID, Observe: s.Observe,
+				Policy: p, LenientGUID: s.LenientGUID, Observe: s.Observe,
 				Relays: proxydhcp.Relays{Mode: proxydhcp.RelayMode(s.RelayMode), Allow: s.RelayAllow, Clients: s.RelayClients},
 			}
 		},
@@ -242,7 +244,7 @@ func observing(on bool) string {
 
 // tasks lists everything long-running, in the order of the health tree.
 func (b *Box) tasks() []Task {
-	return []Task{b.watcher, b.sentinel, b.dhcp, b.tftp, b.web, b.admin, b.scrape}
+	return []Task{b.watcher, b.sentinel, b.files, b.dhcp, b.tftp, b.web, b.admin, b.scrape}
 }
 
 // Addresses are where a running box listens; ports may have been chosen by the

@@ -373,6 +373,64 @@ func (f *flaky) Run(context.Context) error {
 	return nil
 }
 
+// TestOperatorsTree: what is wrong with the operator's folder keeps nothing of
+// the box's own back, and what he supplies is found while the box runs.
+func TestOperatorsTree(t *testing.T) {
+	files := t.TempDir()
+	if err := os.Symlink("/usr/lib/ipxe/undionly.kpxe", filepath.Join(files, "undionly.kpxe")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(files, "x86_64"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, func(d *settings.Document) { d.Files = files })
+	for name, want := range map[string]string{"undionly.kpxe": "biosbios", "x86_64/snponly.efi": "uefiuefi"} {
+		if body, err := s.tftp(t, name); err != nil || !strings.Contains(body, want) {
+			t.Errorf("tftp %s: %v %.20q", name, err, body)
+		}
+		if status, body := fetch(t, s.box.Addresses().HTTP.String(), "/"+name); status != 200 || !strings.Contains(body, want) {
+			t.Errorf("http %s: %d %.20q", name, status, body)
+		}
+	}
+	const loader = "arm32/snponly.efi"
+	if s.box.files.has(loader) {
+		t.Error("a loader that is nowhere is offered")
+	}
+	if err := os.MkdirAll(filepath.Join(files, "arm32"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(files, loader), []byte("own"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.box.files.look()
+	if !s.box.files.has(loader) {
+		t.Error("the operator's loader is not offered")
+	}
+}
+
+// TestAdminIsShared: one stranger cannot take every connection of the admin port.
+func TestAdminIsShared(t *testing.T) {
+	l := &limitListener{byPeer: map[string]int{}}
+	for i := range maxAdminPeer {
+		if !l.take("192.0.2.1") {
+			t.Fatalf("connection %d refused", i)
+		}
+	}
+	if l.take("192.0.2.1") || !l.take("192.0.2.2") {
+		t.Error("the limit of one address is not its own")
+	}
+	l.free("192.0.2.1")
+	if !l.take("192.0.2.1") {
+		t.Error("a place that was given back is not free")
+	}
+	for i := range maxAdminConns {
+		l.take(fmt.Sprint("198.51.100.", i))
+	}
+	if l.all != maxAdminConns {
+		t.Errorf("%d connections", l.all)
+	}
+}
+
 func TestBase(t *testing.T) {
 	s := start(t, nil)
 	port := s.box.Addresses().HTTP.Port()

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
@@ -34,8 +35,11 @@ const filesPrefix = "files/"
 // the same.
 type fileSet struct {
 	boot     *tftp.Tree
-	names    map[string]bool // of the boot programs
-	own      *tftp.Tree      // the operator's; nil when there are none
+	names    map[string]bool                 // of the boot programs
+	own      *tftp.Tree                      // the operator's; nil when there are none
+	wanted   []string                        // names of loaders and rules that the operator may supply
+	supplied atomic.Pointer[map[string]bool] // those of them that are there
+	ready    chan struct{}
 	ownFS    fs.FS
 	renderer *ipxe.Renderer
 	sink     boot.Sink
@@ -43,7 +47,19 @@ type fileSet struct {
 }
 
 func newFileSet(bootfiles fs.FS, s *settings.Settings, sink boot.Sink, base func(netip.Addr) string) (*fileSet, error) {
-	f := &fileSet{boot: tftp.NewTree(bootfiles, maxBootNames, 0), names: map[string]bool{}, sink: sink, base: base}
+	f := &fileSet{
+		boot: tftp.NewTree(bootfiles, maxBootNames, 0), names: map[string]bool{}, sink: sink, base: base, ready: make(chan struct{}),
+	}
+	for _, a := range boot.Archs() {
+		if a.Loader != "" {
+			f.wanted = append(f.wanted, a.Loader)
+		}
+	}
+	for _, r := range s.Policy.Rules {
+		if r.File != "" && !strings.Contains(r.File, "://") {
+			f.wanted = append(f.wanted, r.File)
+		}
+	}
 	err := fs.WalkDir(bootfiles, ".", func(name string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			f.names[name] = true
@@ -61,6 +77,7 @@ func newFileSet(bootfiles fs.FS, s *settings.Settings, sink boot.Sink, base func
 		f.ownFS = root.FS()
 		f.own = tftp.NewTree(f.ownFS, maxFileNames, filesMaxAge)
 	}
+	f.look()
 	config := ipxe.Config{Has: f.has, ChainTitle: "Configured address"}
 	if config.Default, err = ipxe.ParseTarget(s.DefaultScript); err != nil {
 		return nil, fmt.Errorf("default-script: %w", err)
@@ -83,11 +100,48 @@ func (f *fileSet) has(name string) bool {
 	if strings.Contains(name, "://") {
 		return true // somebody else's to serve
 	}
-	if f.ownFS == nil || !fs.ValidPath(name) {
-		return false
+	return (*f.supplied.Load())[name]
+}
+
+// look finds out which wanted files the operator supplies. Decisions about DHCP
+// packets read what was found last: they must never wait for a disk that hangs.
+func (f *fileSet) look() {
+	found := map[string]bool{}
+	for _, name := range f.wanted {
+		path := strings.TrimPrefix(name, filesPrefix)
+		if f.ownFS == nil || !fs.ValidPath(path) {
+			continue
+		}
+		if info, err := fs.Stat(f.ownFS, path); err == nil && info.Mode().IsRegular() {
+			found[name] = true
+		}
 	}
-	info, err := fs.Stat(f.ownFS, strings.TrimPrefix(name, filesPrefix))
-	return err == nil && info.Mode().IsRegular()
+	f.supplied.Store(&found)
+}
+
+// String names the task that keeps looking.
+func (f *fileSet) String() string { return "files" }
+
+// Ready is closed when it looks for the first time.
+func (f *fileSet) Ready() <-chan struct{} { return f.ready }
+
+// Run looks every few seconds until ctx ends.
+func (f *fileSet) Run(ctx context.Context) error {
+	select {
+	case <-f.ready:
+	default:
+		close(f.ready)
+	}
+	tick := time.NewTicker(filesMaxAge)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			f.look()
+		}
+	}
 }
 
 // Open implements tftp.Files. The operator's own files come first: one that has
@@ -98,7 +152,9 @@ func (f *fileSet) Open(ctx context.Context, req tftp.Request, name string) (tftp
 	rest, prefixed := cutPrefixFold(name, filesPrefix)
 	if f.own != nil {
 		file, err := f.own.Open(ctx, req, rest)
-		if prefixed || err == nil || !errors.Is(err, fs.ErrNotExist) {
+		// A link that leads out, or any other defect of the operator's tree, is no
+		// reason to keep back what the box has itself; HTTP does the same.
+		if prefixed || err == nil {
 			return file, err
 		}
 	}

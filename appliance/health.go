@@ -29,7 +29,7 @@ func (b *Box) tree() *health.Node {
 			node("http", "HTTP for machines", b.web),
 		}},
 		{Name: "site", Title: "The site's own servers", Check: b.siteHealth},
-		{Name: "listening", Title: "Listening to other servers", Check: b.supervisor.check(b.sentinel)},
+		{Name: "listening", Title: "Listening to other servers", Check: b.listeningHealth},
 		{Name: "bootfiles", Title: "Boot files", Check: b.bootfilesHealth},
 		{Name: "state", Title: "State", Check: b.stateHealth},
 		{Name: "clock", Title: "Clock", Check: b.clockHealth},
@@ -68,19 +68,32 @@ func (b *Box) networkHealth() health.Result {
 	return r
 }
 
-// siteHealth says what the site's other servers do that hurts clients.
+// siteReasons are the findings about other servers; a sentinel's other problems
+// are its own.
+var siteReasons = map[boot.Reason]bool{boot.ReasonOption60: true, boot.ReasonOtherPXE: true, boot.ReasonServerBootFile: true}
+
+// siteHealth says what the site's other servers do that hurts clients, as long
+// as it has been heard lately.
 func (b *Box) siteHealth() health.Result {
-	var worst health.Result
-	worst.Status = health.OK
-	for _, r := range b.sentinel.Responders() {
-		for _, f := range r.Findings {
-			// A boot file on the router is a footnote; the others cost boots.
-			if worst.Status == health.OK || f.Reason == boot.ReasonOption60 {
-				worst = health.Result{Status: health.Degraded, Reason: f.Reason, Detail: f.Text}
-			}
+	worst := health.Result{Status: health.OK}
+	for _, p := range b.sentinel.Problems() {
+		// A boot file on the router is a footnote; the others cost boots.
+		if siteReasons[p.Reason] && (worst.Status == health.OK || p.Reason == boot.ReasonOption60) {
+			worst = health.Result{Status: health.Degraded, Reason: p.Reason, Detail: p.Text}
 		}
 	}
 	return worst
+}
+
+// listeningHealth has a reservation where other servers cannot be heard; the box
+// boots machines all the same.
+func (b *Box) listeningHealth() health.Result {
+	for _, p := range b.sentinel.Problems() {
+		if !siteReasons[p.Reason] {
+			return health.Result{Status: health.Degraded, Reason: p.Reason, Detail: p.Text}
+		}
+	}
+	return b.supervisor.check(b.sentinel)()
 }
 
 func (b *Box) bootfilesHealth() health.Result {

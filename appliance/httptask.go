@@ -75,9 +75,12 @@ func (t *httpTask) Close() error {
 	return err
 }
 
-// maxAdminConns bounds the connections of one admin listener: live readers hold
-// theirs open.
-const maxAdminConns = 128
+// Connections of one admin listener, in all and of one address: live readers
+// hold theirs open, and one stranger must not hold all of them.
+const (
+	maxAdminConns = 128
+	maxAdminPeer  = 32
+)
 
 // Run serves until ctx ends. Live readers are cut off then: they would wait for
 // ever.
@@ -91,22 +94,26 @@ func (t *httpTask) Run(ctx context.Context) error {
 	defer t.Close()
 	srv := &http.Server{
 		Handler: t.h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: 60 * time.Second,
+		WriteTimeout:   30 * time.Second, // live streams move it on for themselves
 		MaxHeaderBytes: 16 << 10, BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	err := srv.Serve(&limitListener{Listener: l, room: make(chan struct{}, maxAdminConns)})
+	err := srv.Serve(&limitListener{Listener: l, byPeer: map[string]int{}})
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// limitListener closes connections above its room at once, so that a stranger
-// who opens many cannot use up the box's memory.
+// limitListener closes connections above its limits at once, so that a stranger
+// who opens many can neither use up the box's memory nor shut others out.
 type limitListener struct {
 	net.Listener
-	room chan struct{}
+
+	mu     sync.Mutex
+	all    int
+	byPeer map[string]int
 }
 
 // Accept implements net.Listener.
@@ -116,12 +123,32 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case l.room <- struct{}{}:
-			return &limitedConn{Conn: c, free: sync.OnceFunc(func() { <-l.room })}, nil
-		default:
+		peer, _, err := net.SplitHostPort(c.RemoteAddr().String())
+		if err != nil || !l.take(peer) {
 			_ = c.Close()
+			continue
 		}
+		return &limitedConn{Conn: c, free: sync.OnceFunc(func() { l.free(peer) })}, nil
+	}
+}
+
+func (l *limitListener) take(peer string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.all >= maxAdminConns || l.byPeer[peer] >= maxAdminPeer {
+		return false
+	}
+	l.all++
+	l.byPeer[peer]++
+	return true
+}
+
+func (l *limitListener) free(peer string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all--
+	if l.byPeer[peer]--; l.byPeer[peer] == 0 {
+		delete(l.byPeer, peer)
 	}
 }
 

@@ -118,8 +118,15 @@ func hostname() string {
 // local.
 func (b *Box) base(local netip.Addr) string {
 	p := b.cfg.Settings.Policy
-	if addr := b.web.Addr(); addr.IsValid() {
-		p.HTTPPort = int(addr.Port()) // port 0 of a test becomes the real one
-	}
+	p.HTTPPort = b.httpPort()
 	return p.URL(local.Unmap())
+}
+
+// httpPort is the port machines reach us on: what the system chose, when it was
+// left to choose.
+func (b *Box) httpPort() int {
+	if addr := b.web.Addr(); addr.IsValid() {
+		return int(addr.Port())
+	}
+	return b.cfg.Settings.Policy.HTTPPort
 }

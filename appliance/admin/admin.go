@@ -144,14 +144,7 @@ func (b *Box) events(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if r.Header.Get("Accept") != "text/event-stream" {
-		list, last := b.Journal.Since(after, limit)
-		if list == nil {
-			list = []boot.Event{}
-		}
-		writeJSON(w, http.StatusOK, struct {
-			Events []boot.Event `json:"events"`
-			Last   uint64       `json:"last"`
-		}{list, last})
+		b.history(w, after, limit)
 		return
 	}
 	if s := r.Header.Get("Last-Event-ID"); s != "" {
@@ -160,6 +153,28 @@ func (b *Box) events(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	b.stream(w, r, after, limit)
+}
+
+// history writes past events one by one: the whole as one text would be many
+// times as large as the events are in memory, for every reader at once.
+func (b *Box) history(w http.ResponseWriter, after uint64, limit int) {
+	list, last := b.Journal.Since(after, limit)
+	w.Header().Set("Content-Type", "application/json")
+	if _, err := fmt.Fprint(w, "{\n  \"events\": ["); err != nil {
+		return
+	}
+	separator := "\n    "
+	for _, e := range list {
+		data, err := json.Marshal(e)
+		if err != nil {
+			continue // no event can be like that; the others still count
+		}
+		if _, err := fmt.Fprintf(w, "%s%s", separator, data); err != nil {
+			return
+		}
+		separator = ",\n    "
+	}
+	fmt.Fprintf(w, "\n  ],\n  \"last\": %d\n}\n", last)
 }
 
 // stream sends past events above after, then live ones until the reader leaves.

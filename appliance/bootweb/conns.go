@@ -39,7 +39,7 @@ func (t *connTable) len() int {
 func (t *connTable) add(c *conn) (evict *conn, reason boot.Reason) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.perIPs[c.addr] >= t.perIP {
+	if t.perIPs[share(c.addr)] >= t.perIP {
 		return nil, boot.ReasonClientLimit
 	}
 	if len(t.all) >= t.max {
@@ -49,7 +49,7 @@ func (t *connTable) add(c *conn) (evict *conn, reason boot.Reason) {
 		t.drop(evict)
 	}
 	t.all[c] = struct{}{}
-	t.perIPs[c.addr]++
+	t.perIPs[share(c.addr)]++
 	return evict, boot.ReasonNone
 }
 
@@ -78,8 +78,8 @@ func (t *connTable) drop(c *conn) {
 		return
 	}
 	delete(t.all, c)
-	if t.perIPs[c.addr]--; t.perIPs[c.addr] <= 0 {
-		delete(t.perIPs, c.addr)
+	if t.perIPs[share(c.addr)]--; t.perIPs[share(c.addr)] <= 0 {
+		delete(t.perIPs, share(c.addr))
 	}
 }
 

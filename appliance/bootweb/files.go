@@ -49,13 +49,12 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, fsys fs.FS, n
 	if fi, err = f.Stat(); err != nil || !fi.Mode().IsRegular() {
 		return false
 	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	default:
-		s.refuse(w, r, res, http.StatusServiceUnavailable, boot.ReasonTotalLimit)
+	release, reason := s.slots.take(s.peerOf(r).addr)
+	if reason != boot.ReasonNone {
+		s.refuse(w, r, res, http.StatusServiceUnavailable, reason)
 		return true
 	}
+	defer release()
 	h := w.Header()
 	h["Content-Type"] = []string{contentType(name)}
 	h["X-Content-Type-Options"] = nosniff
@@ -114,6 +113,7 @@ type fileWriter struct {
 	readErr   error
 	writeErr  error
 	limited   io.LimitedReader
+	sinceTime int64 // octets written since the deadline was last moved
 }
 
 func (f *fileWriter) Header() http.Header { return f.w.Header() }
@@ -129,9 +129,13 @@ func (f *fileWriter) Write(b []byte) (int, error) {
 	if f.status == 0 {
 		f.status = http.StatusOK
 	}
-	f.extend()
+	if f.n == 0 || f.sinceTime >= minChunk {
+		f.extend()
+		f.sinceTime = 0
+	}
 	n, err := f.w.Write(b)
 	f.n += int64(n)
+	f.sinceTime += int64(n)
 	if err != nil {
 		f.writeErr = err
 	}

@@ -50,6 +50,7 @@ type Limits struct {
 	Conns      int           // open connections; default 1024
 	ConnsPerIP int           // open connections of one address; default 256: a site behind one router is one address
 	Transfers  int           // files under way; default 256, more get status 503 and are to come back
+	PerIP      int           // of them to one address; default a quarter of Transfers
 	Header     int           // octets of a request's header; default 16 KiB
 	HeaderTime time.Duration // for a whole request header; default 10 s
 	IdleTime   time.Duration // between two requests; default 75 s
@@ -71,6 +72,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Conns, 1024)
 	set(&l.ConnsPerIP, 256)
 	set(&l.Transfers, 256)
+	set(&l.PerIP, max(l.Transfers/4, 1))
 	set(&l.Header, 16<<10)
 	setTime(&l.HeaderTime, 10*time.Second)
 	setTime(&l.IdleTime, 75*time.Second)
@@ -114,7 +116,7 @@ type Server struct {
 	ready   chan struct{}
 	onReady sync.Once
 	news    *news
-	slots   chan struct{} // one token per file under way
+	slots   *slots // files under way
 	conns   *connTable
 
 	mu       sync.Mutex
@@ -142,7 +144,7 @@ func New(c Config) *Server {
 	l := c.Limits.withDefaults()
 	s := &Server{
 		cfg: c, limits: l, log: c.Log.With("component", "bootweb"), ready: make(chan struct{}),
-		news: newNews(c.Sink), slots: make(chan struct{}, l.Transfers),
+		news: newNews(c.Sink), slots: newSlots(l.Transfers, l.PerIP),
 	}
 	s.conns = newConnTable(l.Conns, l.ConnsPerIP)
 	return s
@@ -207,7 +209,7 @@ func (s *Server) Problem() error {
 func (s *Server) Conns() int { return s.conns.len() }
 
 // Transfers is the number of files under way.
-func (s *Server) Transfers() int { return len(s.slots) }
+func (s *Server) Transfers() int { return s.slots.len() }
 
 // Run serves until ctx ends, then lets requests under way finish for
 // Limits.Drain. A port that cannot be opened is tried again with growing

@@ -14,15 +14,18 @@ import (
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
 
-// Journal is the bounded event history. Ordinary LAN chatter (packets that are
-// none of our business, overheard leases) has a history of its own, so that it
-// cannot push a machine's boot out of memory.
+// Journal is the bounded event history. What a stranger can make any number of
+// has histories of its own, so that it cannot push a machine's boot out of
+// memory: LAN chatter (packets that are none of our business, overheard
+// leases), offers to clients that may not exist, and refused requests.
 type Journal struct {
 	now func() time.Time
 
 	mu      sync.Mutex
 	seq     uint64
 	boots   ring
+	offers  ring
+	refused ring
 	chatter ring
 	subs    map[*Subscription]struct{}
 }
@@ -37,7 +40,8 @@ const (
 // New returns a Journal that keeps the last size events of each history and
 // stamps events without a time with now.
 func New(size int, now func() time.Time) *Journal {
-	return &Journal{now: now, boots: ring{max: size}, chatter: ring{max: size / 4}, subs: map[*Subscription]struct{}{}}
+	part := ring{max: size / 4}
+	return &Journal{now: now, boots: ring{max: size}, offers: part, refused: part, chatter: part, subs: map[*Subscription]struct{}{}}
 }
 
 // ring is a bounded sequence of events, oldest first once it has wrapped.
@@ -83,11 +87,7 @@ func (j *Journal) Record(e boot.Event) {
 	}
 	// Text and file come from clients: bounded, whoever made them.
 	e.File, e.Text = clip(e.File), clip(e.Text)
-	if e.Kind == boot.KindSilence || e.Kind == boot.KindLease {
-		j.chatter.add(e)
-	} else {
-		j.boots.add(e)
-	}
+	j.historyFor(e).add(e)
 	for s := range j.subs {
 		select {
 		case s.events <- e:
@@ -95,6 +95,21 @@ func (j *Journal) Record(e boot.Event) {
 			s.missed++
 		}
 	}
+}
+
+func (j *Journal) historyFor(e boot.Event) *ring {
+	switch e.Kind {
+	case boot.KindSilence, boot.KindLease:
+		return &j.chatter
+	case boot.KindOffer, boot.KindAck:
+		return &j.offers
+	case boot.KindTFTP, boot.KindHTTP, boot.KindScript:
+		if e.Reason != boot.ReasonNone {
+			return &j.refused
+		}
+	default:
+	}
+	return &j.boots
 }
 
 // maxString bounds every string of an event that is kept, in bytes.
@@ -113,7 +128,10 @@ func clip(s string) string {
 func (j *Journal) Since(seq uint64, limit int) (events []boot.Event, last uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	all := append(j.boots.after(seq), j.chatter.after(seq)...)
+	var all []boot.Event
+	for _, r := range []*ring{&j.boots, &j.offers, &j.refused, &j.chatter} {
+		all = append(all, r.after(seq)...)
+	}
 	slices.SortFunc(all, func(a, b boot.Event) int {
 		if a.Seq < b.Seq {
 			return -1

@@ -36,16 +36,19 @@ func TestRecordStampsAndOrders(t *testing.T) {
 
 func TestChatterCannotPushOutBoots(t *testing.T) {
 	j := New(8, at(0))
-	j.Record(boot.Event{Kind: boot.KindOffer, Text: "precious"})
-	for range 1000 {
+	j.Record(boot.Event{Kind: boot.KindScript, Text: "precious"})
+	for range 250 {
 		j.Record(boot.Event{Kind: boot.KindSilence})
+		j.Record(boot.Event{Kind: boot.KindLease})
+		j.Record(boot.Event{Kind: boot.KindOffer})
+		j.Record(boot.Event{Kind: boot.KindTFTP, Reason: boot.ReasonNotFound})
 	}
 	got, last := j.Since(0, 100)
 	if got[0].Text != "precious" {
 		t.Errorf("the boot event is gone; oldest is %v", got[0])
 	}
-	if len(got) != 3 || last != 1001 {
-		t.Errorf("%d events kept, last %d; want 1 + 2 and 1001", len(got), last)
+	if len(got) != 7 || last != 1001 {
+		t.Errorf("%d events kept, last %d; want 1 + 3 × 2 and 1001", len(got), last)
 	}
 }
 

@@ -295,8 +295,15 @@ func (d Document) Check() (*Settings, error) {
 		}
 	}
 	s.Policy.HTTPPort, _ = listenPort(d.HTTP)
+	if host, _, _ := net.SplitHostPort(d.HTTP); host != "" && d.BaseURL == "" && s.Policy.HTTPPort != 0 {
+		// Listening on one address only, that is the one to tell machines.
+		if a, err := netip.ParseAddr(host); err == nil && !a.IsUnspecified() {
+			s.Policy.BaseURL = boot.Policy{HTTPPort: s.Policy.HTTPPort}.URL(a)
+		}
+	}
 	for _, name := range d.Interface {
-		if name == "" || len(name) > 15 || strings.ContainsAny(name, "/ \t\n") {
+		if name == "" || len(name) > 127 || // an alternative name may be long
+			strings.ContainsAny(name, "/ \t\n") {
 			return nil, fmt.Errorf("interface: %q is not an interface name", name)
 		}
 	}

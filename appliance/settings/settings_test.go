@@ -44,6 +44,18 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestOneAddress: a box that listens on one address tells machines that one.
+func TestOneAddress(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.3:80": "http://192.0.2.3", "192.0.2.3:81": "http://192.0.2.3:81", "[2001:db8::3]:80": "http://[2001:db8::3]", ":80": "", "0.0.0.0:80": "", "[::]:80": "",
+	} {
+		s, err := load(t, "", "-http", addr)
+		if err != nil || s.Policy.BaseURL != want {
+			t.Errorf("-http %s: %v, base %q, want %q", addr, err, s.Policy.BaseURL, want)
+		}
+	}
+}
+
 func TestFlagsOverrideTheDocument(t *testing.T) {
 	doc := `{"version": 1, "interface": ["eth7", "eth8"], "http": ":81", "admin": "127.0.0.1:82", "observe": true, "log-level": "debug"}`
 	s, err := load(t, doc, "-interface", "eth0", "-interface", "eth1", "-http", ":8000")

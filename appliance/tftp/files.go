@@ -140,6 +140,14 @@ func (t *Tree) open(name string) (File, error) {
 	if !fs.ValidPath(name) {
 		return nil, fmt.Errorf("open %q: %w", name, fs.ErrNotExist)
 	}
+	// Looked at before it is opened: opening a FIFO or a terminal that somebody
+	// left in the folder would block until somebody writes to it.
+	if st, err := fs.Stat(t.fsys, name); err != nil || !st.Mode().IsRegular() {
+		if err == nil || notThere(err) {
+			return nil, fmt.Errorf("open %q: not a regular file: %w", name, fs.ErrNotExist)
+		}
+		return nil, err
+	}
 	f, err := t.fsys.Open(name)
 	if err != nil {
 		if notThere(err) {

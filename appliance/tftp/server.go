@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
@@ -419,8 +420,13 @@ func (g *guarded) Read(p []byte) (n int, err error) {
 }
 
 // notThere says whether an error of Files means that there is no such file.
+// To a client, a name that cannot exist and a link that leads out of the folder
+// are the same as one that does not.
 func notThere(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid)
+	var p *fs.PathError
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || errors.Is(err, syscall.ENOTDIR) ||
+		errors.Is(err, syscall.ENAMETOOLONG) || errors.Is(err, syscall.ELOOP) ||
+		errors.As(err, &p) && p.Err.Error() == "path escapes from parent" // os.Root's own error, which has no name
 }
 
 // linkCache asks the kernel about interfaces, at most once in two seconds each.

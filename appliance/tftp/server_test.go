@@ -492,6 +492,10 @@ func TestTree(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
+	// Opening it would block until somebody writes to it.
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -513,7 +517,7 @@ func TestTree(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"EFI/Boot/BOOTx64.efi": "one", "efi/boot/bootx64.EFI": "one", "same": "lower", "SAME": "upper", "Same": "upper",
-		"EFI": "error true", "efi/boot": "error true", "link": "error false", "LINK": "error false",
+		"EFI": "error true", "efi/boot": "error true", "link": "error true", "LINK": "error true", "pipe": "error true", "same/x": "error true", strings.Repeat("x", 300): "error true",
 		"missing": "error true", "../secret": "error true", "/same": "error true", "\xff": "error true", "": "error true",
 	} {
 		if got := read(name); got != want {

@@ -1,0 +1,35 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/bootpuck/bootpuck/appliance/lan"
+)
+
+// sentinelPatience is how long a sentinel without the right to listen waits
+// before it looks again.
+const sentinelPatience = 5 * time.Minute
+
+// sentinel is lan's, for which a missing right is no failure: it is said once,
+// stands in the health tree, and everything else works.
+type sentinel struct{ *lan.Sentinel }
+
+// Run listens until ctx ends.
+func (s sentinel) Run(ctx context.Context) error {
+	for {
+		err := s.Sentinel.Run(ctx)
+		if !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		t := time.NewTimer(sentinelPatience)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,6 +41,9 @@ func TestConformance(t *testing.T) {
 			!strings.Contains(a.body, "no assignment") || !strings.Contains(a.body, "\niseq ${platform} efi && exit 1 || exit\n") ||
 			!strings.Contains(a.body, "choose --default local --timeout") {
 			t.Errorf("%+v", a)
+		}
+		for _, wrong := range invalidScript(a.body) {
+			t.Error(wrong)
 		}
 		if strings.Contains(strings.ToLower(a.body), "02:00:5e") {
 			t.Error("the script repeats what the client sent")
@@ -396,4 +400,34 @@ func FuzzRequest(f *testing.F) {
 		}
 		l.events = nil
 	})
+}
+
+// invalidScript says what iPXE would stumble over: a line that is no command,
+// and a jump to a label that is not there.
+func invalidScript(script string) (wrong []string) {
+	known := strings.Fields("chain choose cpuid echo exit goto ifstat inc iseq isset item menu prompt sanboot set shell")
+	labels, jumps := map[string]bool{}, []string{"local"} // where the menu's time-out leads
+	for line := range strings.Lines(script) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 0 || words[0][0] == '#':
+			continue
+		case words[0][0] == ':':
+			labels[words[0][1:]] = true
+			continue
+		case !slices.Contains(known, words[0]):
+			wrong = append(wrong, "no command: "+line)
+		}
+		for i, w := range words {
+			if w == "goto" && i+1 < len(words) && !strings.Contains(words[i+1], "$") {
+				jumps = append(jumps, words[i+1])
+			}
+		}
+	}
+	for _, j := range jumps {
+		if !labels[j] {
+			wrong = append(wrong, "no label :"+j)
+		}
+	}
+	return wrong
 }

@@ -79,6 +79,38 @@ const (
 	ReasonEventsDropped  Reason = "events_dropped"
 )
 
+// Reasons of decisions about machines and their targets.
+const (
+	ReasonIdentityAgainst  Reason = "identity_against"
+	ReasonIdentityUnproven Reason = "identity_unproven"
+	ReasonIdentityDoubt    Reason = "identity_doubt"
+	ReasonIdentityNewNIC   Reason = "identity_new_nic"
+	ReasonDenied           Reason = "denied"
+	ReasonUnknownIgnored   Reason = "unknown_ignored"
+	ReasonUnknownAsks      Reason = "unknown_asks"
+	ReasonDestructive      Reason = "destructive"
+	ReasonLoopBreaker      Reason = "loop_breaker"
+	ReasonAssignExpired    Reason = "assign_expired"
+	ReasonAssignUsedUp     Reason = "assign_used_up"
+	ReasonAssignFailed     Reason = "assign_failed"
+	ReasonDisarmed         Reason = "disarmed"
+	ReasonNeedsMemory      Reason = "needs_memory"
+	ReasonNeedsSigned      Reason = "needs_signed"
+	ReasonNeedsPlatform    Reason = "needs_platform"
+	ReasonNeedsCPU         Reason = "needs_cpu"
+	ReasonNeedsIPXE        Reason = "needs_ipxe"
+	ReasonTemplate         Reason = "template"
+	ReasonTargetMissing    Reason = "target_missing"
+	ReasonToken            Reason = "token"
+	ReasonTokenUsed        Reason = "token_used"
+	ReasonCodeWrong        Reason = "code_wrong"
+	ReasonRefused          Reason = "refused_by_operator"
+	ReasonStateWait        Reason = "state_wait"
+	ReasonNotBootableHere  Reason = "not_bootable_here"
+	ReasonStoreCorrupt     Reason = "store_corrupt"
+	ReasonTooManyRequests  Reason = "too_many_requests"
+)
+
 // reasonTexts is the whole set; a test proves that every constant has a text.
 var reasonTexts = map[Reason]string{
 	ReasonParse:       "The packet could not be decoded as DHCP.",
@@ -119,6 +151,35 @@ var reasonTexts = map[Reason]string{
 	ReasonMethod:      "The method is not one this address answers.",
 	ReasonInterrupted: "The client closed the connection before the end.",
 	ReasonRender:      "The script could not be rendered; the safe menu was sent instead.",
+
+	ReasonIdentityAgainst:  "The sender's network address belongs to another machine than the one it claims to be. Nothing that is meant for that machine was handed out.",
+	ReasonIdentityUnproven: "The box has not seen which machine uses this address, so it hands out nothing secret and nothing that overwrites. Restart the machine; behind a router, set trust_routed.",
+	ReasonIdentityDoubt:    "Which machine this is cannot be told for sure: identifier, serial number and hardware address point to different machines, or to none.",
+	ReasonIdentityNewNIC:   "The machine came with a network card it was never seen with. Add the card to the machine, or assign again, if that is right.",
+	ReasonDenied:           "This machine is on the deny-list.",
+	ReasonUnknownIgnored:   "Unknown machines are ignored. Add the machine, or allow unknown machines for some time.",
+	ReasonUnknownAsks:      "This machine is unknown and waits for the operator.",
+	ReasonDestructive:      "The target overwrites something and boots only when armed for this very machine, or after its code was typed at the machine.",
+	ReasonLoopBreaker:      "This machine asked for the same installation again before the first one reported that it was done. It was stopped, and the local disk is booted. Arm it again if the disk is to be overwritten once more.",
+	ReasonAssignExpired:    "The armed assignment expired before the machine booted it.",
+	ReasonAssignUsedUp:     "The armed assignment was booted as often as allowed.",
+	ReasonAssignFailed:     "The installer reported that it failed.",
+	ReasonDisarmed:         "The assignment was disarmed by the operator.",
+	ReasonNeedsMemory:      "This machine has too little memory for it.",
+	ReasonNeedsSigned:      "Secure Boot is on and the program is not signed.",
+	ReasonNeedsPlatform:    "It does not boot on this kind of firmware.",
+	ReasonNeedsCPU:         "It was built for another processor.",
+	ReasonNeedsIPXE:        "This machine's iPXE is too old for it.",
+	ReasonTemplate:         "A template could not be rendered for this machine; it got the safe menu instead.",
+	ReasonTargetMissing:    "The profile or target does not exist any more.",
+	ReasonToken:            "The address has expired or was never given out.",
+	ReasonTokenUsed:        "The address was used already.",
+	ReasonCodeWrong:        "The code that was typed is not the one on the screen.",
+	ReasonRefused:          "The operator refused this machine's request.",
+	ReasonStateWait:        "The box could not record in time that this machine starts an installation, so it was not started. Try again.",
+	ReasonNotBootableHere:  "The program that asked cannot boot this kind of target.",
+	ReasonStoreCorrupt:     "The state file was damaged. It was set aside, and the box started with an empty one. Import your last export.",
+	ReasonTooManyRequests:  "Too many machines wait for the operator already.",
 
 	ReasonPortTaken:      "Another program on this machine holds the port.",
 	ReasonPermission:     "No permission to open the port: start as root or grant CAP_NET_BIND_SERVICE and CAP_NET_RAW.",

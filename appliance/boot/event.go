@@ -23,13 +23,16 @@ const (
 	KindResponder Kind = "responder"  // another DHCP or PXE server was heard
 	KindNetwork   Kind = "network"    // an interface, link or address changed
 	KindBox       Kind = "box"        // the box itself: start, stop, health
+	KindDecision  Kind = "decision"   // what a machine is to boot was decided; Reason says why not its assignment
+	KindCallback  Kind = "callback"   // an installer reported
+	KindOperator  Kind = "operator"   // the operator changed something
 )
 
 // Kinds lists every Kind, for pre-created metrics.
 func Kinds() []Kind {
 	return []Kind{
 		KindOffer, KindAck, KindSilence, KindLease, KindTFTP, KindProbe, KindScript, KindHTTP,
-		KindWarning, KindResponder, KindNetwork, KindBox,
+		KindWarning, KindResponder, KindNetwork, KindBox, KindDecision, KindCallback, KindOperator,
 	}
 }
 

@@ -119,7 +119,7 @@ func TestRoutes(t *testing.T) {
 		{"/s?" + strings.Repeat("x", 5000), 400, text, "#!ipxe\n*", bootweb.RouteScript},
 		{"/autoexec.ipxe", 200, text, "#!ipxe\n# bootpuck: from a freshly*", bootweb.RouteScript},
 		{"/x86_64/autoexec.ipxe", 200, text, "#!ipxe\n# bootpuck: from a freshly*", bootweb.RouteScript},
-		{"/a/b/autoexec.ipxe", 404, text, "*", bootweb.RouteScript},
+		{"/q/b/autoexec.ipxe", 404, text, "*", bootweb.RouteScript},
 		{"/grub/grub.cfg", 200, text, "# bootpuck: menu for GRUB\n*", bootweb.RouteScript},
 		{"/grub/grub.cfg-01-52-54-00-12-34-56", 200, text, "# bootpuck: menu for GRUB\n*", bootweb.RouteScript},
 		{"/grub/grub.cfg-01-52-54-00-00-00-01", 200, octets, "own config", bootweb.RouteFiles},

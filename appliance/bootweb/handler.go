@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,17 +22,19 @@ type Route string
 
 // Routes.
 const (
-	RouteScript Route = "script" // rendered for the request
-	RouteBoot   Route = "boot"   // boot programs of the box
-	RouteFiles  Route = "files"  // the operator's files
-	RoutePage   Route = "page"   // the box's own pages
-	RouteNone   Route = "none"   // nothing there, or refused before anything was looked up
-	RouteConn   Route = "conn"   // a connection refused before any request
+	RouteScript   Route = "script"   // rendered for the request
+	RouteAnswer   Route = "answer"   // an answer file, for an installer
+	RouteCallback Route = "callback" // an installer's report
+	RouteBoot     Route = "boot"     // boot programs of the box
+	RouteFiles    Route = "files"    // the operator's files and uploaded trees
+	RoutePage     Route = "page"     // the box's own pages
+	RouteNone     Route = "none"     // nothing there, or refused before anything was looked up
+	RouteConn     Route = "conn"     // a connection refused before any request
 )
 
 // Routes lists every Route, for pre-created metrics.
 func Routes() []Route {
-	return []Route{RouteScript, RouteBoot, RouteFiles, RoutePage, RouteNone, RouteConn}
+	return []Route{RouteScript, RouteAnswer, RouteCallback, RouteBoot, RouteFiles, RoutePage, RouteNone, RouteConn}
 }
 
 // Result is one finished request, for exact counting.
@@ -43,8 +46,12 @@ type Result struct {
 	Duration time.Duration // from the header's end to the last octet handed over
 }
 
-// filesPrefix is where the operator's directory is served.
-const filesPrefix = "files/"
+// filesPrefix is where the operator's directory is served, treesPrefix where
+// uploaded trees are.
+const (
+	filesPrefix = "files/"
+	treesPrefix = "trees/"
+)
 
 // peer is what is known of a connection; it is worked out once, not for every
 // request.
@@ -114,8 +121,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.tell(ev)
 	}()
 
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
+	name, ok := cleanName(r.URL.Path)
+	route, shown, token := tokenRoute(name)
+	if token {
+		ev.File = clip(shown)
+	}
+	if methods := allowed(name); !slices.Contains(methods, r.Method) {
+		w.Header().Set("Allow", strings.Join(methods, ", "))
 		s.refuse(w, r, &res, http.StatusMethodNotAllowed, boot.ReasonMethod)
 		return
 	}
@@ -127,19 +139,32 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			r.Header.Del(h)
 		}
 	}
-	name, ok := cleanName(r.URL.Path)
 	switch {
 	case !ok:
 		s.refuse(w, r, &res, http.StatusNotFound, boot.ReasonNotFound)
 	case name == "b", name == "s":
 		s.serveScript(w, r, p, name, &res, &ev)
+	case token:
+		s.serveToken(w, r, p, name, route, &res, &ev)
 	case strings.HasPrefix(name, filesPrefix):
-		res.Route = RouteFiles
-		if !s.serveFile(w, r, s.cfg.Files, name[len(filesPrefix):], &res) {
-			s.refuse(w, r, &res, http.StatusNotFound, boot.ReasonNotFound)
-		}
+		s.serveTree(w, r, p, s.cfg.Files, name, filesPrefix, &res, &ev)
+	case strings.HasPrefix(name, treesPrefix):
+		s.serveTree(w, r, p, s.cfg.Trees, name, treesPrefix, &res, &ev)
 	default:
 		s.serveOther(w, r, p, name, firmware, &res, &ev)
+	}
+}
+
+// serveTree answers for names below a prefix: a file of fsys, else a text that
+// is rendered for the place (pxelinux.cfg/… beside an uploaded pxelinux.0).
+func (s *Server) serveTree(w http.ResponseWriter, r *http.Request, p *peer, fsys fs.FS, name, prefix string, res *Result, ev *boot.Event) {
+	res.Route = RouteFiles
+	switch {
+	case s.serveFile(w, r, fsys, name[len(prefix):], res):
+	case isConfigName(name):
+		s.serveScript(w, r, p, name, res, ev)
+	default:
+		s.refuse(w, r, res, http.StatusNotFound, boot.ReasonNotFound)
 	}
 }
 
@@ -206,8 +231,12 @@ func cleanName(p string) (string, bool) {
 
 // isScriptName says whether the text of that name is rendered.
 func isScriptName(name string) bool {
-	return path.Base(name) == "autoexec.ipxe" || strings.HasPrefix(name, "grub/grub.cfg")
+	return path.Base(name) == "autoexec.ipxe" || strings.HasPrefix(name, "grub/grub.cfg") || isConfigName(name)
 }
+
+// isConfigName says whether the name is one that pxelinux tries for its
+// configuration, in whatever folder it was started from.
+func isConfigName(name string) bool { return path.Base(path.Dir(name)) == "pxelinux.cfg" }
 
 // loaderNames are the boot programs that may be offered; an operator can supply
 // one that the box lacks, or replace one, by putting it into the directory under
@@ -242,13 +271,23 @@ var (
 // scriptBuffers holds the buffers scripts are rendered into.
 var scriptBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 8<<10); return &b }}
 
-// serveScript renders a text for the client.
-func (s *Server) serveScript(w http.ResponseWriter, r *http.Request, p *peer, name string, res *Result, ev *boot.Event) {
-	res.Route, ev.Kind = RouteScript, boot.KindScript
+// query is a request for a text.
+func (s *Server) query(r *http.Request, p *peer, name string) Query {
 	q := Query{Name: name, RawQuery: r.URL.RawQuery, Base: p.base, Addr: p.addr}
 	if s.cfg.WhoIs != nil {
 		q.Client, q.Known = s.cfg.WhoIs(p.addr)
 	}
+	return q
+}
+
+// serveScript renders a text for the client.
+func (s *Server) serveScript(w http.ResponseWriter, r *http.Request, p *peer, name string, res *Result, ev *boot.Event) {
+	res.Route, ev.Kind = RouteScript, boot.KindScript
+	s.render(w, r, s.query(r, p, name), res, ev)
+}
+
+// render answers with the text that q asks for.
+func (s *Server) render(w http.ResponseWriter, r *http.Request, q Query, res *Result, ev *boot.Event) {
 	buf := scriptBuffers.Get().(*[]byte)
 	defer scriptBuffers.Put(buf)
 	text, script := s.cfg.Scripts.Script((*buf)[:0], q)
@@ -257,21 +296,20 @@ func (s *Server) serveScript(w http.ResponseWriter, r *http.Request, p *peer, na
 	}
 	s.identify(ev, q, script)
 	ev.Text = script.Text
-	status := http.StatusOK
-	switch script.Reason {
-	case boot.ReasonNone, boot.ReasonRender:
-		res.Reason = script.Reason
-	case boot.ReasonParameter:
-		status = http.StatusBadRequest
-		res.Reason = script.Reason
-	default:
-		s.refuse(w, r, res, http.StatusNotFound, boot.ReasonNotFound)
+	res.Reason = script.Reason
+	status := script.status()
+	if script.Reason == boot.ReasonNotFound || status >= http.StatusBadRequest && len(text) == 0 {
+		s.refuse(w, r, res, status, script.Reason)
 		return
 	}
 	h := w.Header()
 	h["Content-Type"] = textPlain
+	if script.Type != "" {
+		h["Content-Type"] = []string{script.Type}
+	}
 	h["Content-Length"] = []string{strconv.Itoa(len(text))}
 	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = nosniff
 	res.Status = status
 	w.WriteHeader(status)
 	if r.Method == http.MethodHead {

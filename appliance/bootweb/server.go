@@ -31,18 +31,37 @@ type Query struct {
 	Addr     netip.Addr  // the client's address
 	Client   boot.Client // who was last seen using that address, if Known
 	Known    bool
+	Body     []byte // of an installer's report, at most 4 KiB: hostile
 }
 
 // Script is what became of a Query.
 type Script struct {
-	// Reason is ReasonNone for a text that is to be used, ReasonNotFound for a
-	// name there is none for, ReasonParameter when the query is malformed (the
-	// text, if any, explains and is sent with status 400), ReasonRender when a
-	// safe text stands in.
+	// Reason is ReasonNone for a text that is as it should be, ReasonNotFound for
+	// a name there is none for, ReasonParameter when the query is malformed (the
+	// text, if any, explains and is sent with status 400); any other says why the
+	// text is not what the machine might have got.
 	Reason boot.Reason
+	// Status is the HTTP status; 0 leaves it to Reason. An answer with a status
+	// of 400 and more and without text gets the reason's sentence.
+	Status int
+	Type   string    // media type; empty: plain text
 	MAC    boot.MAC  // what the query says, when it does
 	GUID   boot.GUID // same
 	Text   string    // one sentence for the event
+}
+
+// status is the HTTP status of the answer. Firmware and iPXE show only the
+// status of a refusal, so that what has a text goes out as a success.
+func (s Script) status() int {
+	switch {
+	case s.Status != 0:
+		return s.Status
+	case s.Reason == boot.ReasonNotFound:
+		return http.StatusNotFound
+	case s.Reason == boot.ReasonParameter:
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
 }
 
 // Limits bound what clients can take up. Zero fields mean the default.
@@ -89,6 +108,7 @@ type Config struct {
 	BaseURL string       // told to clients instead of the address they reached us on; no trailing slash
 	Boot    fs.FS        // boot programs under the names that are offered; nil: none
 	Files   fs.FS        // the operator's directory, best os.Root.FS(): no way out by link; nil: none
+	Trees   fs.FS        // uploaded trees by their names; nil: none
 	Pages   Pages        // the box's own pages; nil: none
 	WhoIs   WhoIs        // who uses an address; nil: nobody is known
 	Sink    boot.Sink    // takes events; nil: none

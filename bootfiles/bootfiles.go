@@ -1,6 +1,6 @@
 // Package bootfiles holds the programs a machine is given before any operating
-// system: iPXE for every kind of firmware, GRUB where there is no iPXE, and
-// memtest86+. They are third parties' unmodified binaries; this package embeds
+// system: iPXE for every kind of firmware, GRUB where there is no iPXE, the signed
+// shim and GRUB for Secure Boot, pxelinux with its modules, and memtest86+. They are third parties' unmodified binaries; this package embeds
 // what ipxe-build unpacked into dist/ and the manifest that says byte for byte
 // what must be there.
 //

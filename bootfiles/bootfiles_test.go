@@ -43,6 +43,25 @@ func TestManifestNamesEveryAnswer(t *testing.T) {
 		"memtest/memtest32.bin": {"i386", RoleMemtestBIOS},
 		"memtest/memtest64.efi": {"x86_64", RoleMemtestEFI},
 		"memtest/memtest32.efi": {"i386", RoleMemtestEFI},
+		// pxelinux asks for its modules beside itself.
+		"pxelinux/lpxelinux.0":  {"i386", RolePXELinux},
+		"pxelinux/pxelinux.0":   {"i386", RolePXELinux},
+		"pxelinux/ldlinux.c32":  {"i386", RoleSyslinux},
+		"pxelinux/menu.c32":     {"i386", RoleSyslinux},
+		"pxelinux/vesamenu.c32": {"i386", RoleSyslinux},
+		"pxelinux/libutil.c32":  {"i386", RoleSyslinux},
+		"pxelinux/libcom32.c32": {"i386", RoleSyslinux},
+		"pxelinux/chain.c32":    {"i386", RoleSyslinux},
+		"pxelinux/reboot.c32":   {"i386", RoleSyslinux},
+		"pxelinux/poweroff.c32": {"i386", RoleSyslinux},
+		"pxelinux/memdisk":      {"i386", RoleMemdisk},
+		// shim asks for the other two beside itself.
+		"x86_64/shimx64.efi": {"x86_64", RoleShimEFI},
+		"x86_64/grubx64.efi": {"x86_64", RoleGRUBEFI},
+		"x86_64/mmx64.efi":   {"x86_64", RoleShimEFI},
+		"arm64/shimaa64.efi": {"arm64", RoleShimEFI},
+		"arm64/grubaa64.efi": {"arm64", RoleGRUBEFI},
+		"arm64/mmaa64.efi":   {"arm64", RoleShimEFI},
 	} {
 		f, ok := pins.File(name)
 		if !ok {
@@ -61,7 +80,10 @@ func TestLicenceTextsTravelAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := map[string]string{"GPL-2.0": "licenses/GPL-2.txt", "GPL-3.0": "licenses/GPL-3.txt"}
+	texts := map[string]string{
+		"GPL-2.0": "licenses/GPL-2.txt", "GPL-3.0": "licenses/GPL-3.txt",
+		"BSD-2-Clause": "licenses/shim.txt", "BSD-3-Clause": "licenses/shim.txt", "OpenSSL": "licenses/shim.txt",
+	}
 	for _, f := range append(slices.Clone(pins.Files), pins.Medium...) {
 		if f.Role == RoleLicence {
 			continue
@@ -79,8 +101,14 @@ func TestLicenceTextsTravelAlong(t *testing.T) {
 		sources[s.ID()] = true
 	}
 	for _, p := range pins.Packages {
-		if !sources[p.Source] {
-			t.Errorf("package %s: source %s is not listed", p.Name, p.Source)
+		for _, s := range append([]string{p.Source}, p.BuiltUsing...) {
+			if !sources[s] {
+				t.Errorf("package %s: source %s is not listed", p.Name, s)
+			}
+		}
+		// What Debian signed was built by another source package.
+		if strings.HasSuffix(p.Name, "-signed") && len(p.BuiltUsing) == 0 {
+			t.Errorf("package %s: the source of what was signed is not named", p.Name)
 		}
 	}
 }
@@ -249,6 +277,9 @@ func TestParseRefuses(t *testing.T) {
 		"configuration in arch":   {func(p *Pins) { p.Packages[0].Architecture = "a b" }, "bad architecture"},
 		"path in version":         {func(p *Pins) { p.Packages[0].Version = "1/../.." }, "bad version"},
 		"component":               {func(p *Pins) { p.Packages[0].Component = "" }, "bad component"},
+		"several of a name":       {func(p *Pins) { p.Files[len(p.Files)-1].Package = "shim-signed" }, "does not say which"},
+		"no such architecture":    {func(p *Pins) { p.Files[len(p.Files)-1].Package = "shim-signed:riscv64" }, "not listed"},
+		"built using nothing":     {func(p *Pins) { p.Packages[0].BuiltUsing = []string{"x=1"} }, "not listed"},
 		"package twice":           {func(p *Pins) { p.Packages = append(p.Packages, p.Packages[0]) }, "listed twice"},
 		"package without source":  {func(p *Pins) { p.Packages[0].Source = "x=1" }, "not listed"},
 		"source without files":    {func(p *Pins) { p.Sources[0].Files = nil }, "no files"},

@@ -57,6 +57,10 @@ type Package struct {
 	SHA256 string `json:"sha256"`
 	// Source is the ID of the entry in Pins.Sources this was built from.
 	Source string `json:"source"`
+	// BuiltUsing are the IDs of further sources whose code is inside: a package of
+	// signed programs is made of another source's binaries and its own signatures
+	// (Debian policy 7.8).
+	BuiltUsing []string `json:"built_using,omitempty"`
 }
 
 // ID names the package as apt takes it: name:architecture=version.
@@ -104,8 +108,9 @@ func (f SourceFile) Check(r io.Reader) error { return check(f.FileName(), f.Size
 type File struct {
 	// Path is the name served, slash-separated, relative.
 	Path string `json:"path"`
-	// Package is the name of the entry in Pins.Packages, Member the path inside it
-	// (no leading slash or dot).
+	// Package is the name of the entry in Pins.Packages, with ":architecture" where
+	// the manifest has several of that name. Member is the path inside it (no
+	// leading slash or dot).
 	Package string `json:"package"`
 	Member  string `json:"member"`
 	// Size is in bytes, SHA256 in lower-case hex.
@@ -142,11 +147,16 @@ const (
 	RoleMemtestEFI  Role = "memtest-efi"  // memtest86+ as a UEFI application
 	RoleLicence     Role = "licence"      // a text that must travel with the others
 	RoleUSBBIOS     Role = "usb-bios"     // a part of the USB image's BIOS side
+	RoleShimEFI     Role = "shim-efi"     // shim and its helpers: what firmware trusts under Secure Boot
+	RolePXELinux    Role = "pxelinux"     // pxelinux as a PXE ROM starts it
+	RoleSyslinux    Role = "syslinux-module"
+	RoleMemdisk     Role = "memdisk" // starts disk images out of memory on a BIOS
 )
 
 func (r Role) known() bool {
 	switch r {
-	case RoleIPXEBIOS, RoleIPXEEFI, RoleGRUBEFI, RoleMemtestBIOS, RoleMemtestEFI, RoleLicence, RoleUSBBIOS:
+	case RoleIPXEBIOS, RoleIPXEEFI, RoleGRUBEFI, RoleMemtestBIOS, RoleMemtestEFI, RoleLicence, RoleUSBBIOS,
+		RoleShimEFI, RolePXELinux, RoleSyslinux, RoleMemdisk:
 		return true
 	}
 	return false
@@ -206,14 +216,21 @@ func Parse(data []byte) (Pins, error) {
 	return p, nil
 }
 
-// Package returns the package of that name.
-func (p Pins) Package(name string) (Package, bool) {
+// Package returns the package that a File.Package names: "name" where one
+// architecture of it is pinned, else "name:architecture". A bare name of several
+// is not found.
+func (p Pins) Package(ref string) (Package, bool) {
+	name, arch, given := strings.Cut(ref, ":")
+	var found []Package
 	for _, pkg := range p.Packages {
-		if pkg.Name == name {
-			return pkg, true
+		if pkg.Name == name && (!given || pkg.Architecture == arch) {
+			found = append(found, pkg)
 		}
 	}
-	return Package{}, false
+	if len(found) != 1 {
+		return Package{}, false
+	}
+	return found[0], true
 }
 
 // File returns the file served under that name.
@@ -261,15 +278,16 @@ func (p Pins) validate() error {
 		if err := pkg.validate(sources); err != nil {
 			return fmt.Errorf("package %q: %w", pkg.Name, err)
 		}
-		if packages[pkg.Name] {
+		key := pkg.Name + ":" + pkg.Architecture
+		if packages[key] {
 			return fmt.Errorf("package %q: listed twice", pkg.Name)
 		}
-		packages[pkg.Name] = true
+		packages[key] = true
 	}
 	for _, list := range [][]File{p.Files, p.Medium} {
 		paths := map[string]bool{}
 		for _, f := range list {
-			if err := f.validate(packages); err != nil {
+			if err := f.validate(p); err != nil {
 				return fmt.Errorf("file %q: %w", f.Path, err)
 			}
 			if paths[f.Path] {
@@ -303,6 +321,11 @@ func (p Package) validate(sources map[string]bool) error {
 	case !sources[p.Source]:
 		return fmt.Errorf("source %q is not listed", p.Source)
 	}
+	for _, s := range p.BuiltUsing {
+		if !sources[s] {
+			return fmt.Errorf("source %q is not listed", s)
+		}
+	}
 	for _, s := range p.Suites {
 		if !word.MatchString(s) {
 			return fmt.Errorf("bad suite %q", s)
@@ -316,14 +339,15 @@ func (p Package) validate(sources map[string]bool) error {
 	return validPin(p.Size, maxPackage, p.SHA256)
 }
 
-func (f File) validate(packages map[string]bool) error {
+func (f File) validate(pins Pins) error {
+	_, packaged := pins.Package(f.Package)
 	switch {
 	case !fs.ValidPath(f.Path) || !pathRE.MatchString(f.Path):
 		return errors.New("bad path")
 	case f.Path == "README":
 		return errors.New("README is the placeholder's name")
-	case !packages[f.Package]:
-		return fmt.Errorf("package %q is not listed", f.Package)
+	case !packaged:
+		return fmt.Errorf("package %q is not listed, or several are and it does not say which", f.Package)
 	case !fs.ValidPath(f.Member) || f.Member == ".":
 		return fmt.Errorf("bad member %q", f.Member)
 	case f.Local != "" && (!strings.HasPrefix(f.Local, "/") || !fs.ValidPath(f.Local[1:])):

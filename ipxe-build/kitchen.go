@@ -151,7 +151,7 @@ func (k *kitchen) lock() (unlock func(), err error) {
 // gather returns the content of the files, each checked against its pin.
 func (k *kitchen) gather(ctx context.Context, files []bootfiles.File) (map[string][]byte, error) {
 	got := map[string][]byte{}
-	wanted := map[string][]bootfiles.File{} // by package
+	wanted := map[string][]bootfiles.File{} // by package ID
 	for _, f := range files {
 		if f.Local != "" {
 			if data, err := k.local(f.Local); err == nil && f.Check(data) == nil {
@@ -159,28 +159,32 @@ func (k *kitchen) gather(ctx context.Context, files []bootfiles.File) (map[strin
 				continue
 			}
 		}
-		wanted[f.Package] = append(wanted[f.Package], f)
+		p, ok := k.pins.Package(f.Package)
+		if !ok {
+			return nil, fmt.Errorf("boot file %s: package %q is not in the manifest", f.Path, f.Package)
+		}
+		wanted[p.ID()] = append(wanted[p.ID()], f)
 	}
 	debs := map[string]string{}
 	for _, p := range k.pins.Packages {
-		if len(wanted[p.Name]) == 0 {
+		if len(wanted[p.ID()]) == 0 {
 			continue
 		}
 		deb, err := k.packageFile(ctx, p)
 		if err != nil {
 			return nil, err
 		}
-		debs[p.Name] = deb
+		debs[p.ID()] = deb
 	}
 	for _, p := range k.pins.Packages {
-		if len(wanted[p.Name]) == 0 {
+		if len(wanted[p.ID()]) == 0 {
 			continue
 		}
-		stream, err := k.unpack(ctx, debs[p.Name])
+		stream, err := k.unpack(ctx, debs[p.ID()])
 		if err != nil {
 			return nil, fmt.Errorf("unpack %s: %w", p.FileName(), err)
 		}
-		err = extract(stream, wanted[p.Name], got)
+		err = extract(stream, wanted[p.ID()], got)
 		if closeErr := stream.Close(); err == nil {
 			err = closeErr
 		}

@@ -1,5 +1,5 @@
 // Command ipxe-build fetches the third-party programs the product hands to
-// machines (iPXE, GRUB, memtest86+), proves that they are the pinned ones, and
+// machines (iPXE, GRUB, shim, pxelinux, memtest86+), proves that they are the pinned ones, and
 // lays them where package bootfiles embeds them. It also fetches the sources that
 // belong to them and builds a bootable USB image out of them.
 //

@@ -37,6 +37,7 @@ type Rule struct {
 	Form       Form      // FormDirect or FormTwoStep pins the PXE style
 	As         *Arch     // take the client for this architecture
 	Deny       bool      // never answer
+	Why        Reason    // of Deny; ReasonNone means ReasonPolicy
 	Snooze     time.Time // do not answer before this time ("boot from disk")
 	NoPriority bool      // leave out iPXE's priority (175.1)
 	Config     string    // option 209, for pxelinux (RFC 5071)
@@ -74,6 +75,10 @@ type Policy struct {
 	HTTPPort   int    // port machines reach HTTP on; 0 and 80 are left out of URLs
 	// Has says whether the box can serve the loader; nil means it has them all.
 	Has func(file string) bool
+	// Machines adds to the settings' rule (zero when there is none) what has been
+	// decided about the machine: silence, or another first stage. Nil adds
+	// nothing. It is called for every DHCP packet and must not block.
+	Machines func(c Client, r Rule) Rule
 }
 
 // DefaultForm is the style that a UEFI PXE client is offered first. Measured
@@ -127,12 +132,18 @@ const ScriptPath = "/b"
 // from the address it reaches us on. It is pure; at is our address on the
 // client's interface, now only matters to rules that end.
 func Decide(c Client, p Policy, h History, at netip.Addr, now time.Time) Decision {
-	rule, ruled := p.rule(c)
-	if ruled && (rule.Deny || now.Before(rule.Snooze)) {
+	rule := p.rule(c)
+	if p.Machines != nil {
+		rule = p.Machines(c, rule)
+	}
+	switch {
+	case rule.Deny && rule.Why != ReasonNone:
+		return Decision{Reason: rule.Why}
+	case rule.Deny, now.Before(rule.Snooze):
 		return Decision{Reason: ReasonPolicy}
 	}
 	arch, archKnown := c.Arch, c.ArchKnown
-	if ruled && rule.As != nil {
+	if rule.As != nil {
 		arch, archKnown = *rule.As, true
 	}
 	d := Decision{Delay: rule.Delay, Config: rule.Config, Prefix: rule.Prefix}
@@ -237,13 +248,15 @@ func (f Form) other() Form {
 	return FormDirect
 }
 
-func (p Policy) rule(c Client) (Rule, bool) {
+// rule is the first of the settings' rules that speaks about c, else the zero
+// Rule, which says nothing.
+func (p Policy) rule(c Client) Rule {
 	for _, r := range p.Rules {
 		if r.Matches(c) {
-			return r, true
+			return r
 		}
 	}
-	return Rule{}, false
+	return Rule{}
 }
 
 func (p Policy) has(file string) bool { return p.Has == nil || p.Has(file) }

@@ -216,7 +216,7 @@ func Silences() []Reason {
 	return []Reason{
 		ReasonParse, ReasonNotRequest, ReasonSelf, ReasonHops, ReasonInterface, ReasonNoAddress,
 		ReasonRelay, ReasonSource, ReasonNoType, ReasonType, ReasonClass, ReasonOtherServer, ReasonHW,
-		ReasonGUID, ReasonArch, ReasonNoLoader, ReasonPolicy, ReasonHTTP4011, ReasonTooLong, ReasonRate,
+		ReasonGUID, ReasonArch, ReasonNoLoader, ReasonPolicy, ReasonDenied, ReasonUnknownIgnored, ReasonHTTP4011, ReasonTooLong, ReasonRate,
 		ReasonObserve, ReasonSend, ReasonInternal,
 	}
 }

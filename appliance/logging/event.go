@@ -18,7 +18,7 @@ func Event(log *slog.Logger, e boot.Event) {
 	case boot.KindSilence, boot.KindLease, boot.KindProbe:
 		level = slog.LevelDebug
 		switch e.Reason {
-		case boot.ReasonObserve, boot.ReasonNoLoader, boot.ReasonArch, boot.ReasonPolicy, boot.ReasonTooLong, boot.ReasonNoAddress, boot.ReasonGUID:
+		case boot.ReasonObserve, boot.ReasonNoLoader, boot.ReasonArch, boot.ReasonPolicy, boot.ReasonDenied, boot.ReasonUnknownIgnored, boot.ReasonTooLong, boot.ReasonNoAddress, boot.ReasonGUID:
 			// A machine wanted to boot and got nothing: worth a line.
 			level = slog.LevelInfo
 		case boot.ReasonInternal, boot.ReasonSend:

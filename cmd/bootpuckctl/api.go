@@ -5,38 +5,31 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// maxAnswer bounds what is read from a box, in bytes.
-const maxAnswer = 16 << 20
-
-// boxFlag defines -box on f.
-func boxFlag(f *flag.FlagSet) *string {
-	return f.String("box", "http://127.0.0.1:8080", "address of the box's admin port")
-}
-
-// ask sends a GET to the box.
-func ask(ctx context.Context, box, path string, header http.Header) (*http.Response, error) {
-	u, err := url.Parse(box)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("-box %q: want an address like http://192.0.2.2:8080", box)
+// fetch sends a GET to the box, outside the documents of the API.
+func (c *call) fetch(ctx context.Context, path string, header http.Header) (*http.Response, error) {
+	box, err := c.client()
+	if err != nil {
+		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(box, "/")+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, box.base+path, nil)
 	if err != nil {
 		return nil, err
 	}
 	for k, v := range header {
 		req.Header[k] = v
 	}
-	r, err := http.DefaultClient.Do(req)
+	if box.token != "" {
+		req.Header.Set("Authorization", "Bearer "+box.token)
+	}
+	r, err := box.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("reach the box: %w (is it on, and is -box right?)", err)
 	}
@@ -53,16 +46,10 @@ type part struct {
 	Children []part `json:"children"`
 }
 
-func runHealth(ctx context.Context, args []string, out io.Writer) error {
-	f := newFlags("health", out)
-	box := boxFlag(f)
-	asJSON := f.Bool("json", false, "print the box's answer as it is")
-	if err := parse(f, args); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+func runHealth(c *call) error {
+	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
 	defer cancel()
-	r, err := ask(ctx, *box, "/health.json", nil)
+	r, err := c.fetch(ctx, "/health.json", nil)
 	if err != nil {
 		return err
 	}
@@ -76,12 +63,12 @@ func runHealth(ctx context.Context, args []string, out io.Writer) error {
 		part
 	}
 	if err := json.Unmarshal(data, &h); err != nil || h.Worst == "" {
-		return fmt.Errorf("%s did not answer like a bootpuck (status %s)", *box, r.Status)
+		return fmt.Errorf("%s did not answer like a bootpuck (status %s)", r.Request.URL.Host, r.Status)
 	}
-	if *asJSON {
-		fmt.Fprintln(out, string(bytes.TrimSpace(data)))
+	if c.on("json") {
+		fmt.Fprintln(c.out, string(bytes.TrimSpace(data)))
 	} else {
-		h.print(out, 0)
+		h.print(c.out, 0)
 	}
 	if h.Worst == "failed" || h.Worst == "blocked" {
 		return errBad
@@ -120,41 +107,34 @@ type event struct {
 	Text       string    `json:"text"`
 }
 
-func runEvents(ctx context.Context, args []string, out io.Writer) error {
-	f := newFlags("events", out)
-	box := boxFlag(f)
-	follow := f.Bool("f", false, "go on as events happen, until interrupted")
-	asJSON := f.Bool("json", false, "one JSON object a line")
-	n := f.Int("n", 50, "how many past events")
-	if err := parse(f, args); err != nil {
-		return err
+func runEvents(c *call) error {
+	n := c.number("n")
+	if n < 1 {
+		return usagef("-n %d: want at least 1", n)
 	}
-	if *n < 1 {
-		return fmt.Errorf("-n %d: want at least 1", *n)
-	}
-	path := "/api/v1/events?limit=" + strconv.Itoa(*n)
+	path := "/api/v1/events?limit=" + strconv.Itoa(n)
 	show := func(raw []byte) error {
-		if *asJSON {
+		if c.on("json") {
 			var b bytes.Buffer
 			if err := json.Compact(&b, raw); err != nil {
 				return fmt.Errorf("read an event: %w", err)
 			}
-			fmt.Fprintln(out, b.String())
+			fmt.Fprintln(c.out, b.String())
 			return nil
 		}
 		var e event
 		if err := json.Unmarshal(raw, &e); err != nil {
 			return fmt.Errorf("read an event: %w", err)
 		}
-		fmt.Fprintln(out, e)
+		fmt.Fprintln(c.out, e)
 		return nil
 	}
-	if *follow {
-		return stream(ctx, *box, path, show)
+	if c.on("f") {
+		return c.stream(path, show)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
 	defer cancel()
-	r, err := ask(ctx, *box, path, nil)
+	r, err := c.fetch(ctx, path, nil)
 	if err != nil {
 		return err
 	}
@@ -176,8 +156,8 @@ func runEvents(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
-func stream(ctx context.Context, box, path string, show func([]byte) error) error {
-	r, err := ask(ctx, box, path, http.Header{"Accept": {"text/event-stream"}})
+func (c *call) stream(path string, show func([]byte) error) error {
+	r, err := c.fetch(c.ctx, path, http.Header{"Accept": {"text/event-stream"}})
 	if err != nil {
 		return err
 	}
@@ -199,7 +179,7 @@ func stream(ctx context.Context, box, path string, show func([]byte) error) erro
 			}
 		}
 	}
-	if ctx.Err() != nil {
+	if c.ctx.Err() != nil {
 		return nil // the operator has seen enough
 	}
 	if err := lines.Err(); err != nil {

@@ -1,20 +1,23 @@
-// Command bootpuckctl is the operator's command: it looks at a running box
-// through its API, and plays a PXE client against the network it runs on.
+// Command bootpuckctl is the operator's command: it looks at a running box and
+// changes what it does through its API, and plays a PXE client against the
+// network it runs on.
 //
-// Exit status: 0 all well; 1 the question could not be answered (box not
-// reached, bad arguments); 2 it was answered, and the answer is bad (the box is
-// not healthy, the probe would not have booted).
+// What it prints comes in part from machines on the LAN, so from strangers:
+// nothing of that reaches the terminal but as visible characters. The token is
+// sent to the box that was asked for and follows no redirect.
+//
+// The exit status is part of the interface: see exitHelp.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 )
 
@@ -23,25 +26,6 @@ var version string
 
 // errBad is the answer that is bad news.
 var errBad = errors.New("bad")
-
-// command is one word of the command line.
-type command struct {
-	name string
-	help string
-	run  func(ctx context.Context, args []string, out io.Writer) error
-}
-
-func commands() []command {
-	return []command{
-		{"health", "is the box well? prints the health tree", runHealth},
-		{"events", "what happened; -f goes on as it happens", runEvents},
-		{"probe", "play a network boot client on this LAN and print each step", runProbe},
-		{"version", "print the version", func(_ context.Context, _ []string, out io.Writer) error {
-			fmt.Fprintln(out, "bootpuckctl", versionText())
-			return nil
-		}},
-	}
-}
 
 func versionText() string {
 	if version != "" {
@@ -53,62 +37,85 @@ func versionText() string {
 	return "unknown"
 }
 
-func usage(w io.Writer) {
-	fmt.Fprintln(w, "usage: bootpuckctl COMMAND [flags]; COMMAND -help lists its flags")
-	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.help)
-	}
-}
+func main() { os.Exit(mainStatus()) }
 
-func main() {
+// mainStatus is main without the end of the process.
+func mainStatus() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	return run(ctx, os.Args[1:], stdio{
+		in: os.Stdin, out: os.Stdout, errOut: os.Stderr, getenv: os.Getenv, terminal: isTerminal(os.Stderr),
+	})
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // run is main without the process: it returns the exit status.
-func run(ctx context.Context, args []string, out, errOut io.Writer) int {
-	if len(args) == 0 {
-		usage(errOut)
-		return 1
+func run(ctx context.Context, line []string, std stdio) int {
+	table := commands()
+	p, err := parseLine(table, line)
+	if errors.Is(err, errHelp) {
+		return help(std, table, p)
 	}
-	for _, c := range commands() {
-		if c.name != args[0] {
-			continue
+	if err != nil {
+		complain(std.errOut, p.cmd, err)
+		if p.cmd == nil && len(p.words) == 0 {
+			usage(std.errOut, table)
+		} else {
+			fmt.Fprintf(std.errOut, "see bootpuckctl help %s\n", visible(strings.Join(helpWords(table, p), " ")))
 		}
-		err := c.run(ctx, args[1:], out)
-		switch {
-		case err == nil, errors.Is(err, flag.ErrHelp):
-			return 0
-		case errors.Is(err, errBad):
-			return 2
-		}
-		fmt.Fprintf(errOut, "bootpuckctl %s: %v\n", c.name, err)
-		return 1
+		return exitUsage
 	}
-	if args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help" {
-		usage(out)
-		return 0
+	err = p.cmd.run(&call{ctx: ctx, stdio: std, cmd: p.cmd, args: p.args, flags: p.flags})
+	if err != nil && !errors.Is(err, errBad) {
+		complain(std.errOut, p.cmd, err)
 	}
-	fmt.Fprintf(errOut, "bootpuckctl: no command %q\n", args[0])
-	usage(errOut)
-	return 1
+	return statusOf(err)
 }
 
-// newFlags is a flag set whose errors come back instead of ending the process.
-func newFlags(name string, out io.Writer) *flag.FlagSet {
-	f := flag.NewFlagSet(name, flag.ContinueOnError)
-	f.SetOutput(out)
-	return f
+// help answers -help, which may stand anywhere.
+func help(std stdio, table []*command, p parsed) int {
+	words := p.words
+	if p.cmd != nil {
+		words = strings.Fields(p.cmd.name)
+	}
+	c := &call{stdio: std, args: words}
+	if err := runHelp(c); err != nil {
+		complain(std.errOut, nil, err)
+		return exitUsage
+	}
+	return exitOK
 }
 
-// parse also refuses what is left over.
-func parse(f *flag.FlagSet, args []string) error {
-	if err := f.Parse(args); err != nil {
-		return err
+// helpWords are those of the words that help knows something about.
+func helpWords(table []*command, p parsed) []string {
+	if p.cmd != nil {
+		return []string{p.cmd.name}
 	}
-	if f.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+	for n := len(p.words); n > 0; n-- {
+		if c, more := find(table, p.words[:n]); c != nil || more {
+			return p.words[:n]
+		}
 	}
 	return nil
+}
+
+// complain prints an error; faults of input one a line, so that programs can
+// read them.
+func complain(w io.Writer, c *command, err error) {
+	who := "bootpuckctl"
+	if c != nil {
+		who += " " + c.name
+	}
+	if faults, ok := errors.AsType[invalid](err); ok {
+		fmt.Fprintf(w, "%s: invalid input\n", who)
+		for _, f := range faults {
+			fmt.Fprintln(w, visible(f.String()))
+		}
+		return
+	}
+	fmt.Fprintf(w, "%s: %s\n", who, visibleLines(err.Error()))
 }

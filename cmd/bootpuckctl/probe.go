@@ -16,31 +16,22 @@ import (
 // DISCOVERs) plus a slow download.
 const probeTimeout = 3 * time.Minute
 
-func runProbe(ctx context.Context, args []string, out io.Writer) error {
-	f := newFlags("probe", out)
-	iface := f.String("interface", "eth0", "network interface to probe from")
-	name := f.String("firmware", "uefi-x64", "firmware to play; see -list")
-	mac := f.String("mac", "", "hardware address to use instead of the interface's own")
-	lease := f.Bool("lease", false, "really take an address from the site's DHCP server, and give it back")
-	asJSON := f.Bool("json", false, "print the result as one JSON object")
-	list := f.Bool("list", false, "list the firmware kinds and end")
-	if err := parse(f, args); err != nil {
-		return err
-	}
-	if *list {
+func runProbe(c *call) error {
+	out, iface := c.out, c.text("interface")
+	if c.on("list") {
 		for _, p := range pxesim.Profiles() {
 			fmt.Fprintf(out, "%-18s %s\n", p.Name, p.Title)
 		}
 		return nil
 	}
-	profile, err := pxesim.Lookup(*name)
+	profile, err := pxesim.Lookup(c.text("firmware"))
 	if err != nil {
 		return fmt.Errorf("-firmware: %w (see -list)", err)
 	}
-	cfg := pxesim.RawConfig{Interface: *iface}
-	if *mac != "" {
-		if cfg.MAC, err = net.ParseMAC(*mac); err != nil {
-			return fmt.Errorf("-mac %q: want six octets like 52:54:00:12:34:56", *mac)
+	cfg := pxesim.RawConfig{Interface: iface}
+	if mac := c.text("mac"); mac != "" {
+		if cfg.MAC, err = net.ParseMAC(mac); err != nil {
+			return fmt.Errorf("-mac %q: want six octets like 52:54:00:12:34:56", mac)
 		}
 	}
 	link, err := pxesim.OpenRawLink(cfg)
@@ -48,11 +39,11 @@ func runProbe(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	defer link.Close()
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, probeTimeout)
 	defer cancel()
-	options := pxesim.Options{Lease: *lease, Release: *lease}
-	if !*asJSON {
-		fmt.Fprintf(out, "playing %s on %s\n", profile.Title, *iface)
+	options := pxesim.Options{Lease: c.on("lease"), Release: c.on("lease")}
+	if !c.on("json") {
+		fmt.Fprintf(out, "playing %s on %s\n", profile.Title, iface)
 		options.OnStep = func(s pxesim.Step) { printStep(out, s) }
 	}
 	stages, err := pxesim.RunChain(ctx, profile, link, options)
@@ -66,7 +57,7 @@ func runProbe(ctx context.Context, args []string, out io.Writer) error {
 		return errors.New("nothing was played")
 	}
 	last := stages[len(stages)-1]
-	if *asJSON {
+	if c.on("json") {
 		if err := json.NewEncoder(out).Encode(report(stages)); err != nil {
 			return fmt.Errorf("print the result: %w", err)
 		}

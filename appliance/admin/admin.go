@@ -1,12 +1,20 @@
 // Package admin is the operator's side of the box over HTTP: the status page,
-// the event API and the health tree. It has its own listeners, apart from the
-// boot plane.
+// the health tree and the JSON API below /api/v1, which openapi.yaml describes.
+// It has its own listeners, apart from the boot plane. It decides nothing about
+// machines: that is the Registry's.
 //
-// Threat model, until claim and login exist: everything here is read-only, so a
-// stranger on the LAN can look at what he could overhear anyway (hardware
-// addresses, boot file names) and change nothing. Every handler answers GET and
-// HEAD only, sends a policy that forbids scripts and framing, bounds its
-// readers, and escapes whatever came from clients.
+// Threat model, until claim and login exist. A stranger on the LAN can look at
+// what he could overhear anyway (hardware addresses, boot file names, which
+// machine boots what). He can neither change anything nor read what the boot
+// plane gives only to the machine that it is for: passwords, variables,
+// templates, rendered texts. For those a caller must sit on the box itself or
+// show the token that stands in the state directory. A web page in a browser on
+// the box is no caller on the box: requests of other sites are refused, and so
+// are those under a name that somebody else may have made to point to us. A
+// caller with the token may do everything, but not by mistake: nothing is
+// overwritten that he has not read, no body is half understood, and no body or
+// answer is larger than its bound. Every page sends a policy that forbids
+// scripts and framing and escapes whatever came from clients.
 package admin
 
 import (
@@ -15,6 +23,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -38,6 +47,13 @@ type Box struct {
 	Journal    *journal.Journal
 	Metrics    http.Handler // nil: no /metrics on the admin port
 	Now        func() time.Time
+	Log        *slog.Logger // nil: nothing is logged
+	// Token is what callers from elsewhere must show to change anything or to
+	// read secrets; nil, or one shorter than 16 octets: nobody can.
+	Token func() string
+	// Settings is the start-up settings document, to be shown; nil: none.
+	Settings func() any
+	Backend  Backend
 }
 
 // Interface is a network interface as the status page shows it.
@@ -73,8 +89,7 @@ func Handler(b *Box) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", b.status)
 	mux.HandleFunc("GET /health.json", b.health)
-	mux.HandleFunc("GET /api/v1/events", b.events)
-	mux.HandleFunc("GET /api/v1/status", b.statusJSON)
+	mux.Handle(prefix+"/", apiHandler(b))
 	if b.Metrics != nil {
 		mux.Handle("GET /metrics", b.Metrics)
 	}
@@ -114,6 +129,10 @@ func (b *Box) health(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (b *Box) statusJSON(w http.ResponseWriter, _ *http.Request) {
+	var settings any
+	if b.Settings != nil {
+		settings = b.Settings()
+	}
 	writeJSON(w, http.StatusOK, struct {
 		Name       string      `json:"name"`
 		Version    string      `json:"version"`
@@ -121,7 +140,16 @@ func (b *Box) statusJSON(w http.ResponseWriter, _ *http.Request) {
 		Observe    bool        `json:"observe"`
 		Interfaces []Interface `json:"interfaces"`
 		Responders []Responder `json:"responders"`
-	}{b.Name, b.Version, b.Started, b.Observe, b.Interfaces(), b.Responders()})
+		Settings   any         `json:"settings,omitempty"`
+	}{b.Name, b.Version, b.Started, b.Observe, orEmpty(b.Interfaces()), orEmpty(b.Responders()), settings})
+}
+
+// orEmpty keeps a list a list in JSON.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 // events answers with JSON, or with a stream when the reader asks for
@@ -133,17 +161,23 @@ func (b *Box) events(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if s := q.Get("after"); s != "" {
 		if after, err = strconv.ParseUint(s, 10, 64); err != nil {
-			problem(w, "after: want a sequence number")
+			queryProblem(boot.FieldError{Field: "after", What: "want a sequence number"}).write(w, r)
 			return
 		}
 	}
 	if s := q.Get("limit"); s != "" {
 		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxEvents {
-			problem(w, fmt.Sprintf("limit: want a number from 1 to %d", maxEvents))
+			queryProblem(boot.FieldError{Field: "limit", What: fmt.Sprintf("want a number from 1 to %d", maxEvents)}).write(w, r)
 			return
 		}
 	}
-	if r.Header.Get("Accept") != "text/event-stream" {
+	live := r.Header.Get("Accept") == typeStream
+	switch {
+	case r.Method == http.MethodHead:
+		// A live reader of nothing would hold its connection for ever.
+		w.Header().Set("Content-Type", map[bool]string{true: typeStream, false: typeJSON}[live])
+		return
+	case !live:
 		b.history(w, after, limit)
 		return
 	}
@@ -159,7 +193,7 @@ func (b *Box) events(w http.ResponseWriter, r *http.Request) {
 // times as large as the events are in memory, for every reader at once.
 func (b *Box) history(w http.ResponseWriter, after uint64, limit int) {
 	list, last := b.Journal.Since(after, limit)
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", typeJSON)
 	if _, err := fmt.Fprint(w, "{\n  \"events\": ["); err != nil {
 		return
 	}
@@ -181,12 +215,11 @@ func (b *Box) history(w http.ResponseWriter, after uint64, limit int) {
 func (b *Box) stream(w http.ResponseWriter, r *http.Request, after uint64, limit int) {
 	sub := b.Journal.Subscribe(r.Context())
 	if sub == nil {
-		w.Header().Set("Retry-After", "10")
-		http.Error(w, "too many live readers", http.StatusServiceUnavailable)
+		causeBusy.problem("There are too many live readers.").write(w, r)
 		return
 	}
 	rc := http.NewResponseController(w)
-	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Content-Type", typeStream)
 	send := func(e boot.Event) bool {
 		if e.Seq <= after {
 			return true // was in the history already
@@ -236,12 +269,6 @@ func (b *Box) stream(w http.ResponseWriter, r *http.Request, after uint64, limit
 	}
 }
 
-func problem(w http.ResponseWriter, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(http.StatusBadRequest)
-	_ = json.NewEncoder(w).Encode(map[string]any{"title": "Bad request", "status": http.StatusBadRequest, "detail": detail})
-}
-
 func writeJSON(w http.ResponseWriter, code int, v any) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -250,7 +277,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", typeJSON)
 	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
 	w.WriteHeader(code)
 	_, _ = w.Write(buf.Bytes())

@@ -1,0 +1,87 @@
+package admin
+
+import (
+	"maps"
+
+	"github.com/bootpuck/bootpuck/appliance/boot"
+)
+
+// Masked stands in place of a secret. It is refused as a value: who writes it
+// back has read the document without its secrets.
+const Masked = "********"
+
+// masked is v without what only the operator and the machine itself may read:
+// passwords, variables, the texts of answer files. That is what the boot plane
+// gives to a machine only with a proof of who it is.
+func masked(v any) any {
+	switch d := v.(type) {
+	case boot.Machine:
+		d.Variables = maskMap(d.Variables)
+		return d
+	case boot.Target:
+		if d.SAN != nil && d.SAN.Password != "" {
+			san := *d.SAN // the registry's own must stay as it is
+			san.Password = Masked
+			d.SAN = &san
+		}
+		return d
+	case boot.Profile:
+		d.Variables = maskMap(d.Variables)
+		return d
+	case boot.Group:
+		d.Variables = maskMap(d.Variables)
+		return d
+	case boot.Template:
+		if d.Text != "" {
+			d.Text = Masked
+		}
+		return d
+	case boot.Site:
+		d.Variables = maskMap(d.Variables)
+		return d
+	}
+	return v
+}
+
+func maskMap(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return m
+	}
+	out := maps.Clone(m)
+	for k := range out {
+		out[k] = Masked
+	}
+	return out
+}
+
+// checkMasked finds secrets that are the mask.
+func checkMasked(v any) boot.FieldErrors {
+	var errs boot.FieldErrors
+	test := func(field, value string) {
+		if value == Masked {
+			errs = append(errs, boot.FieldError{Field: field, What: "is the mask that stands for a secret; read the document with the token, or write the secret"})
+		}
+	}
+	vars := func(m map[string]string) {
+		for _, k := range sortedKeys(m) {
+			test("variables."+k, m[k])
+		}
+	}
+	switch d := v.(type) {
+	case *boot.Machine:
+		vars(d.Variables)
+	case *boot.Target:
+		if d.SAN != nil {
+			test("san.password", d.SAN.Password)
+		}
+	case *boot.Profile:
+		vars(d.Variables)
+	case *boot.Group:
+		vars(d.Variables)
+	case *boot.Template:
+		test("text", d.Text)
+	case *boot.Site:
+		vars(d.Variables)
+	}
+	return errs
+}

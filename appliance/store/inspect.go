@@ -129,6 +129,9 @@ func readMeta(r io.ReaderAt, length int64) (meta, error) {
 		}
 		return meta{}, err
 	}
+	if err := first.check(); err != nil {
+		return meta{}, err
+	}
 	best := first
 	if second, err := metaAt(r, int64(first.pageSize)); err == nil {
 		if second.pageSize != first.pageSize {
@@ -141,6 +144,8 @@ func readMeta(r io.ReaderAt, length int64) (meta, error) {
 	return best, best.check()
 }
 
+// metaAt reads a head. With a right checksum bbolt believes it, whatever it says,
+// so what it says is looked at by check, and counts as damage.
 func metaAt(r io.ReaderAt, offset int64) (meta, error) {
 	var b [pageHeader + metaSize]byte
 	if _, err := r.ReadAt(b[:], offset); err != nil {
@@ -164,14 +169,13 @@ func metaAt(r io.ReaderAt, offset int64) (meta, error) {
 		pages:    binary.LittleEndian.Uint64(v[40:]),
 		txid:     binary.LittleEndian.Uint64(v[48:]),
 	}
-	if m.pageSize < minPageSize || m.pageSize > maxPageSize || m.pageSize&(m.pageSize-1) != 0 {
-		return meta{}, damaged("head at %d: page size %d", offset, m.pageSize)
-	}
 	return m, nil
 }
 
 func (m meta) check() error {
 	switch {
+	case m.pageSize < minPageSize || m.pageSize > maxPageSize || m.pageSize&(m.pageSize-1) != 0:
+		return damaged("head: page size %d", m.pageSize)
 	case m.pages < 3:
 		return damaged("head: %d pages", m.pages)
 	case m.root < 2 || m.root >= m.pages:

@@ -1,10 +1,8 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -13,12 +11,6 @@ import (
 	"syscall"
 	"testing"
 )
-
-func putChecksum(meta []byte) {
-	h := fnv.New64a()
-	h.Write(meta[:metaSize-8])
-	binary.LittleEndian.PutUint64(meta[metaSize-8:], h.Sum64())
-}
 
 // reporter lets a child use the helpers that tests use. A failure ends it.
 type reporter struct{ testing.TB }

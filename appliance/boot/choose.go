@@ -11,6 +11,9 @@ type Catalog struct {
 	Groups    map[string]Group
 	Templates map[string]Template
 	Rules     []SelectRule // sorted: Order, then Name
+
+	ready    bool
+	compiled compiled
 }
 
 // Source says what decided which profile a machine gets, by precedence.
@@ -77,4 +80,6 @@ type Situation struct {
 	Script     bool // the start-up setting default-script is set
 	// Let says that the operator let this machine after it asked.
 	Let bool
+	// NewMAC is Identity.NewMAC.
+	NewMAC bool
 }

@@ -44,7 +44,7 @@ func main() {
 	flag.StringVar(&o.bootpuck, "bootpuck", ".build/bin/bootpuck", "the program to measure")
 	flag.IntVar(&o.rounds, "rounds", 5, "alternating rounds")
 	flag.DurationVar(&o.seconds, "for", 3*time.Second, "length of one measurement")
-	flag.StringVar(&o.only, "only", "", "dhcp, tftp, http or memory; empty: all")
+	flag.StringVar(&o.only, "only", "", "memory, machines, dhcp, tftp or http; empty: all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -66,7 +66,7 @@ func run(ctx context.Context, o options) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"memory", b.memory}, {"dhcp", b.dhcp}, {"tftp", b.tftp}, {"http", b.http}} {
+	}{{"memory", b.memory}, {"machines", b.machines}, {"dhcp", b.dhcp}, {"tftp", b.tftp}, {"http", b.http}} {
 		if o.only != "" && o.only != part.name {
 			continue
 		}

@@ -7,7 +7,9 @@ import "strings"
 // net_default_server from the DHCP acknowledgement, which is the site's server
 // and not us, so every file is named with our own address. {base} here is the
 // box as a GRUB device, see grubText.
-func grubConfig(c Config, has func(string) bool) string {
+//
+// With marks it is made for plans, whose own lines are put where the marks are.
+func grubConfig(c Config, has func(string) bool, marks bool) string {
 	entry := func(title, id, key string, body ...string) string {
 		head := "menuentry " + grubQuote(title) + " --id " + id
 		if key != "" {
@@ -23,15 +25,14 @@ func grubConfig(c Config, has func(string) bool) string {
 	return lines(
 		"# bootpuck: menu for GRUB",
 		"set box={base}",
-		"set timeout=10",
+		when(!marks, "set timeout=10"),
 		"set default=local",
+		when(marks, markGRUBHead),
 		when(defaultOK, "set default=default"),
 		when(!c.Default.IsZero() && !defaultOK, "echo 'bootpuck: the configured script needs iPXE; this firmware has GRUB only.'"),
 		when(defaultOK, entry("Configured program", "default", "", run(defaultName)...)),
-		"set cpu=ia32",
-		"if [ \"$grub_cpu\" = x86_64 ]; then set cpu=x64; fi",
-		"if [ \"$grub_cpu\" = arm ]; then set cpu=arm; fi",
-		"if [ \"$grub_cpu\" = arm64 ]; then set cpu=aa64; fi",
+		strings.Join(grubCPU, "\n"),
+		when(marks, markGRUBItems),
 		entry("Continue to the local disk", "local", "l", localDisk()...),
 		when(has(memtestEFI32), "if [ \"$grub_cpu\" = i386 ]; then\n"+
 			entry("Memory test (memtest86+)", "memtest", "m", run("$box"+grubQuote("/"+memtestEFI32))...)+"\nfi"),
@@ -45,13 +46,21 @@ func grubConfig(c Config, has func(string) bool) string {
 	)
 }
 
+// grubCPU sets what the names of EFI loaders end in.
+var grubCPU = []string{
+	"set cpu=ia32",
+	"if [ \"$grub_cpu\" = x86_64 ]; then set cpu=x64; fi",
+	"if [ \"$grub_cpu\" = arm ]; then set cpu=arm; fi",
+	"if [ \"$grub_cpu\" = arm64 ]; then set cpu=aa64; fi",
+}
+
 // localDisk starts the boot loader of a local disk. GRUB cannot just exit for
 // that: it returns success to the firmware, which then shows its setup menu
 // instead of trying the next boot option (UEFI 2.10, 3.1.1; seen with OVMF), so
 // exit is left for when no loader is found.
 func localDisk() []string {
 	var names []string
-	for _, vendor := range []string{"debian", "ubuntu", "fedora", "redhat", "centos", "rocky", "almalinux", "opensuse", "sles"} {
+	for _, vendor := range loaderVendors {
 		names = append(names, "/EFI/"+vendor+"/shim$cpu.efi", "/EFI/"+vendor+"/grub$cpu.efi")
 	}
 	names = append([]string{"/EFI/Microsoft/Boot/bootmgfw.efi"}, names...)
@@ -72,13 +81,7 @@ func localDisk() []string {
 	}
 }
 
-// grubText renders the GRUB menu for a box at base. GRUB knows no HTTPS; over
-// plain HTTP the device takes a port, else the files come by TFTP.
+// grubText renders the GRUB menu for a box at base.
 func (r *Renderer) grubText(dst []byte, base string) []byte {
-	host, path := baseHost(base)
-	device := "(http," + host + ")" + path
-	if !strings.HasPrefix(base, "http://") {
-		device = "(tftp," + hostAddress(host) + ")"
-	}
-	return r.grub.appendTo(dst, grubQuote(device))
+	return r.grub.appendTo(dst, grubQuote(grubDevice(base)))
 }

@@ -154,7 +154,7 @@ func TestBootScriptAsksAll(t *testing.T) {
 		sent[name] = value
 	}
 	promised := strings.Fields("mac ip asset netmask gateway dns domain filename next-server hostname uuid user-class" +
-		" manufacturer product serial platform buildarch memory dimms spans secureboot version")
+		" manufacturer product serial nic chip platform buildarch cpu memory dimms spans secureboot version")
 	for _, name := range promised {
 		if sent[name] == "" {
 			t.Errorf("the boot script does not send %s", name)
@@ -174,6 +174,7 @@ func TestBootScriptAsksAll(t *testing.T) {
 			"${domain:uristring}": "example.net", "${filename:uristring}": "x86_64/snponly.efi", "${hostname:uristring}": "m1",
 			"${user-class:uristring}": "bootpuck", "${manufacturer:uristring}": "QEMU", "${serial:uristring}": "S%201",
 			"${asset:uristring}": "A-7", "${version:uristring}": "2.0.0+dfsg-5",
+			"${netX/busid}": "01:1a:f4:10:00", "${netX/chip:uristring}": "virtio-net", "${cpu}": "x86_64",
 		}[s]
 	})
 	p, err := ipxe.ParseParams(filled)
@@ -186,6 +187,7 @@ func TestBootScriptAsksAll(t *testing.T) {
 		Memory: 3072, SecureBoot: ipxe.SecureBootOn, Product: "Standard PC (Q35 + ICH9, 2009)", Platform: "efi",
 		BuildArch: "x86_64", Domain: "example.net", Filename: "x86_64/snponly.efi", Hostname: "m1", UserClass: "bootpuck",
 		Manufacturer: "QEMU", Serial: "S 1", Asset: "A-7", Version: "2.0.0+dfsg-5",
+		NIC: "01:1a:f4:10:00", Chip: "virtio-net", CPU: "x86_64",
 	}
 	if p != want {
 		t.Errorf("got  %+v\nwant %+v", p, want)

@@ -33,13 +33,13 @@ func (e paramError) Error() string { return "parameter " + e.name + ": " + ErrPa
 func (e paramError) Unwrap() error { return ErrParameter }
 
 // SecureBoot is the state of UEFI Secure Boot as the client reports it.
-type SecureBoot string
+type SecureBoot = boot.SecureBoot
 
 // Secure Boot states.
 const (
-	SecureBootUnknown SecureBoot = ""    // BIOS, or an iPXE that cannot read EFI variables
-	SecureBootOff     SecureBoot = "off" // EFI variable SecureBoot = 0
-	SecureBootOn      SecureBoot = "on"  // EFI variable SecureBoot = 1
+	SecureBootUnknown = boot.SecureBootUnknown // BIOS, or an iPXE that cannot read EFI variables
+	SecureBootOff     = boot.SecureBootOff     // EFI variable SecureBoot = 0
+	SecureBootOn      = boot.SecureBootOn      // EFI variable SecureBoot = 1
 )
 
 // Params is what a machine says about itself when it asks for its script. All
@@ -58,8 +58,12 @@ type Params struct {
 	Asset, Domain, Filename, Hostname, UserClass string
 	Manufacturer, Product, Serial                string
 
+	NIC  string // iPXE's ${netX/busid}: bus type, vendor and device of the card in use ("01:80:86:10:0e")
+	Chip string // iPXE's ${netX/chip}: its driver's name of the card
+
 	Platform   string // iPXE's ${platform}: "pcbios" or "efi"
 	BuildArch  string // iPXE's ${buildarch}: the CPU iPXE was built for
+	CPU        string // "x86_64" when a BIOS build, which is always i386, found a 64-bit processor
 	Version    string // iPXE's ${version}
 	Memory     int    // MiB from SMBIOS, 0 when unknown
 	SecureBoot SecureBoot
@@ -145,6 +149,12 @@ func ParseParams(rawQuery string) (Params, error) {
 			p.Product = text(raw)
 		case "serial":
 			p.Serial = text(raw)
+		case "nic":
+			p.NIC = word(raw)
+		case "chip":
+			p.Chip = text(raw)
+		case "cpu":
+			p.CPU = word(raw)
 		case "platform":
 			p.Platform = word(raw)
 		case "buildarch":
@@ -177,8 +187,8 @@ func ParseParams(rawQuery string) (Params, error) {
 // paramNames are the names the boot script sends; a test ties the two together.
 var paramNames = [...]string{
 	"mac", "uuid", "ip", "netmask", "gateway", "dns", "domain", "filename", "next-server", "hostname",
-	"user-class", "manufacturer", "product", "serial", "asset", "platform", "buildarch", "version",
-	"memory", "dimms", "spans", "secureboot",
+	"user-class", "manufacturer", "product", "serial", "asset", "nic", "chip", "platform", "buildarch", "cpu",
+	"version", "memory", "dimms", "spans", "secureboot",
 }
 
 // paramIndexes finds a name in paramNames, also in the spelling without dashes

@@ -55,7 +55,11 @@ type Request struct {
 // for concurrent use.
 type Renderer struct {
 	boot, autoexec, medium, machine, unusable template
-	grub                                      template
+	// The machine's script for plans: the menu alone, and after the configured
+	// script.
+	menu, configured template
+	// The menu for GRUB, and the same two for plans.
+	grub, grubMenu, grubConfigured template
 }
 
 // ErrTitle is returned for a menu title that cannot stand in a script.
@@ -78,10 +82,23 @@ func New(c Config) (*Renderer, error) {
 		boot:     compile(bootScript()),
 		autoexec: compile(autoexecScript(false)),
 		medium:   compile(autoexecScript(true)),
-		machine:  compile(machineScript(c, has)),
+		machine:  compile(machineScript(c, has, false)),
 		unusable: compile(unusableScript()),
-		grub:     compile(grubConfig(c, has)),
+		grub:     compile(grubConfig(c, has, false)),
+
+		menu:       compile(machineScript(withoutDefault(c), has, true)),
+		configured: compile(machineScript(c, has, true)),
+
+		grubMenu:       compile(grubConfig(withoutDefault(c), has, true)),
+		grubConfigured: compile(grubConfig(c, has, true)),
 	}, nil
+}
+
+// withoutDefault is the configuration for machines that must not get the
+// configured script.
+func withoutDefault(c Config) Config {
+	c.Default = Target{}
+	return c
 }
 
 func validTitle(s string) bool {

@@ -103,7 +103,9 @@ func query() string {
 		raw("gateway", "gateway"), raw("dns", "dns"), str("domain", "domain"), str("filename", "filename"),
 		raw("next-server", "next-server"), str("hostname", "hostname"), str("user-class", "user-class"),
 		str("manufacturer", "manufacturer"), str("product", "product"), str("serial", "serial"),
-		str("asset", "asset"), raw("platform", "platform"), raw("buildarch", "buildarch"),
+		// netX is the network card that was opened last: the one in use.
+		str("asset", "asset"), raw("nic", "netX/busid"), str("chip", "netX/chip"),
+		raw("platform", "platform"), raw("buildarch", "buildarch"), raw("cpu", "cpu"),
 		str("version", "version"), raw("memory", "memsize"), "dimms=" + strings.Join(dimms, "."),
 		"spans=" + strings.Join(spans, "."), raw("secureboot", "efi/SecureBoot"),
 	}, "&")
@@ -116,6 +118,10 @@ func bootScript() string {
 		"#!ipxe",
 		"# bootpuck: the machine asks what it is to do",
 		"set user-class bootpuck",
+		// A BIOS build is for i386 whatever the processor. The setting must hold
+		// something before it can be asked for; other platforms have no cpuid.
+		"set cpu ${buildarch}",
+		"iseq ${platform} pcbios && cpuid --ext 29 && set cpu x86_64 ||",
 		"set try:int32 0",
 		":ask",
 		"inc try",
@@ -140,7 +146,10 @@ func bootScript() string {
 // machineScript is what a machine gets that nobody has decided about: the
 // operator's default script, else (and when that fails) the menu, whose
 // time-out is the local disk.
-func machineScript(c Config, has func(string) bool) string {
+//
+// With marks it is made for plans: their note, entries and picks are put where
+// the marks are.
+func machineScript(c Config, has func(string) bool, marks bool) string {
 	bios := has(memtestBIOS64) || has(memtestBIOS32)
 	efi64, efi32 := has(memtestEFI64), has(memtestEFI32)
 	memtest := bios || efi64 || efi32
@@ -153,17 +162,20 @@ func machineScript(c Config, has func(string) bool) string {
 	return lines(
 		"#!ipxe",
 		"# bootpuck: the machine's script",
-		"set wait:int32 "+menuMillis,
-		"set note This machine (${mac}) has no assignment.",
+		when(!marks, "set wait:int32 "+menuMillis),
+		when(!marks, "set note This machine (${mac}) has no assignment."),
+		when(marks, markHead),
 		when(!c.Default.IsZero(), strings.TrimSuffix(lines(
 			"chain --autofree --replace --timeout 30000 "+c.Default.url+" ||",
 			// Only a replaced script that could not be fetched or run comes here.
 			"set note The configured script failed: "+c.Default.url,
 		), "\n")),
 		":start",
-		"menu bootpuck  {base} || goto plain",
-		"item --gap ${note}",
-		"item --gap",
+		when(!marks, "menu bootpuck  {base} || goto plain"),
+		when(marks, markTitle+" || goto plain"),
+		when(!marks, "item --gap ${note}"),
+		when(!marks, "item --gap"),
+		when(marks, markItems),
 		"item --key l local Continue to the local disk",
 		"item --key d disk Boot the first hard disk directly",
 		when(memtest, strings.TrimSuffix(lines(
@@ -179,10 +191,14 @@ func machineScript(c Config, has func(string) bool) string {
 		when(!c.Chain.IsZero(), "item --key c chain "+c.ChainTitle),
 		"item --key n facts Network facts",
 		"item --key s shell iPXE shell",
-		"choose --default local --timeout ${wait} sel || goto local",
-		// Whoever has touched the menu gets more time on coming back to it.
+		when(!marks, "choose --default local --timeout ${wait} sel || goto local"),
+		when(marks, "choose --default ${first} --timeout ${wait} sel || goto local"),
+		// Whoever has touched the menu gets more time on coming back to it, and
+		// what has failed once is not what the time-out takes again.
 		"set wait:int32 120000",
+		when(marks, "set first local"),
 		"goto ${sel} || goto start",
+		when(marks, markPicks),
 
 		":local",
 		"echo bootpuck: continuing to the local disk",
@@ -240,7 +256,7 @@ func machineScript(c Config, has func(string) bool) string {
 		"shell ||",
 		"goto start",
 
-		when(memtest || !c.Chain.IsZero(), strings.TrimSuffix(lines(
+		when(marks || memtest || !c.Chain.IsZero(), strings.TrimSuffix(lines(
 			":failed",
 			"echo bootpuck: that did not work (see the line above, and ipxe.org/err)",
 			"prompt --timeout 15000 Press any key to return to the menu ||",

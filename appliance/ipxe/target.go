@@ -78,8 +78,8 @@ func (t Target) grub() (name string, ok bool) {
 	return grubQuote("(http," + host + ")/" + path), true
 }
 
-// grubQuote puts s, which holds no quote, in GRUB's single quotes.
-func grubQuote(s string) string { return "'" + s + "'" }
+// grubQuote puts s in GRUB's single quotes, in which nothing is special.
+func grubQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // errBase is returned for a base address that cannot stand in a script.
 var errBase = errors.New("base address: want http://HOST[:PORT][/PATH] or https://…")

@@ -60,7 +60,9 @@ var placeholders = func() map[string]bool {
 }()
 
 // counted are digit rows that firmware vendors ship as an example.
-var counted = [...]string{"0123456789abcdefghijklmnopqrstuvwxyz", "1234567890abcdefghijklmnopqrstuvwxyz", "9876543210"}
+var counted = [...]string{
+	"0123456789abcdefghijklmnopqrstuvwxyz", "1234567890abcdefghijklmnopqrstuvwxyz", "123456789abcdefghijklmnopqrstuvwxyz", "9876543210",
+}
 
 // UsableSerial says whether a serial number from SMBIOS can tell machines
 // apart. Board makers fill the field with all kinds of words for "nothing".

@@ -221,7 +221,7 @@ func (q *identifying) narrow(list []candidate, why string) Identity {
 	if given := filter(with, func(c *candidate) bool { return c.nic.Given }); len(given) == 1 {
 		with = given
 	}
-	others := names(list, q.byMAC)
+	others := names(q.byGUID, q.bySerial, q.byMAC)
 	switch {
 	case len(with) == 1:
 		id := q.settle(with[0], ConfidenceWeak, why+"; the hardware address is that of this one")

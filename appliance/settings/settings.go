@@ -119,6 +119,7 @@ type Settings struct {
 	RelayAllow    []netip.Addr
 	RelayClients  []netip.Prefix
 	Policy        boot.Policy
+	Document      Document // as written, flags on top
 }
 
 // Defaults are the values of a box nobody has set anything on.
@@ -287,7 +288,7 @@ func (d Document) Check() (*Settings, error) {
 	s := &Settings{
 		Interfaces: d.Interface, State: d.State, HTTP: d.HTTP, Admin: d.Admin, Metrics: d.Metrics,
 		Files: d.Files, DefaultScript: d.DefaultScript, MenuURL: d.MenuURL, Observe: d.Observe,
-		LenientGUID: d.LenientGUID, DHCPRate: d.DHCPRate, TFTPBlock: d.TFTPBlock,
+		LenientGUID: d.LenientGUID, DHCPRate: d.DHCPRate, TFTPBlock: d.TFTPBlock, Document: d,
 	}
 	for _, l := range []struct{ key, value string }{{"http", d.HTTP}, {"admin", d.Admin}, {"metrics", d.Metrics}} {
 		if _, err := listenPort(l.value); err != nil {

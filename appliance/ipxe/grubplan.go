@@ -301,7 +301,7 @@ func (g *grub) armed(p boot.Plan, device string) error {
 	g.line("\techo 'bootpuck: the installation could not be started. Continuing to the local disk.'")
 	g.line("\tsleep --interruptible ", strconv.Itoa(failSeconds))
 	g.line("else")
-	g.line("\techo 'bootpuck: cancelled at the machine, continuing to the local disk. It stays armed.'")
+	g.line("\techo 'bootpuck: cancelled at the machine, continuing to the local disk. The assignment stays.'")
 	g.line("fi")
 	g.local()
 	return nil
@@ -393,11 +393,7 @@ func (g *grub) menu(p boot.Plan, device string) error {
 	if err := checkMenu(p); err != nil {
 		return err
 	}
-	name := title(p.Target)
-	if p.Target.Menu != nil && plain(p.Target.Menu.Title) != "" {
-		name = p.Target.Menu.Title
-	}
-	g.head(p, device, name)
+	g.head(p, device, menuTitle(p))
 	g.line("set timeout=", strconv.Itoa(menuSeconds(p)))
 	g.line("set default=", entryName(menuDefault(p)))
 	if err := g.items(p); err != nil {

@@ -14,6 +14,7 @@ const (
 	noteSeconds  = 15 // to read why the machine gets something else
 	failSeconds  = 30 // to read what failed
 	armedSeconds = 10 // to cancel what overwrites a disk
+	onceSeconds  = 3  // to cancel what does not
 	askEvery     = 3  // between two questions whether the operator has decided
 	askSeconds   = 600
 )
@@ -142,7 +143,7 @@ func (s *script) say(text string) {
 }
 
 // step remembers what is being done, for the case that it fails.
-func (s *script) step(what string) { s.line("set step ", what) }
+func (s *script) step(what string) { s.line("set step ", guard(what)) }
 
 // must is a command whose failure ends at the explanation.
 func (s *script) must(parts ...string) { s.line(strings.Join(parts, " ") + " || goto " + labelFailed) }
@@ -176,6 +177,10 @@ func (s *script) head(p boot.Plan, does string) {
 func (s *script) code(code string) {
 	s.line("echo")
 	for _, row := range big(code) {
+		if row == "" {
+			s.line("echo")
+			continue
+		}
 		// Printed from a setting: iPXE makes one space of several.
 		s.line("set row:hex ", octets(row))
 		s.line("echo ${row:string}")
@@ -242,23 +247,30 @@ func token(t string) error {
 	return nil
 }
 
-// armed shows the code and gives whoever stands there time to stop it.
+// armed shows the code and gives whoever stands there time to stop it. The same
+// leads to a target that is booted once.
 func (s *script) armed(p boot.Plan) error {
 	if err := token(p.Token); err != nil {
 		return err
 	}
-	s.head(p, "armed for "+armedTitle(p))
-	s.code(p.Code)
+	does, seconds := "armed for "+armedTitle(p), armedSeconds
+	if !p.Target.Destructive {
+		does, seconds = "boots "+armedTitle(p)+" now, once", onceSeconds
+	}
+	s.head(p, does)
+	if plain(p.Code) != "" {
+		s.code(p.Code)
+	}
 	s.line("echo")
-	for n := armedSeconds; n > 0; n-- {
+	for n := seconds; n > 0; n-- {
 		s.line("prompt --timeout 1000 Starting in ", strconv.Itoa(n), " s, press any key to cancel && goto cancelled ||")
 	}
 	s.line("echo bootpuck: starting")
-	s.line("set step fetching the script of this installation")
+	s.line("set step fetching the script of this boot")
 	s.must("chain --autofree --replace --timeout 30000 " + s.base + pathStart + p.Token)
 	// A script that was fetched has replaced this one.
 	s.line(":cancelled")
-	s.line("echo bootpuck: cancelled at the machine, continuing to the local disk. It stays armed.")
+	s.line("echo bootpuck: cancelled at the machine, continuing to the local disk. The assignment stays.")
 	s.line(leave)
 	s.failed()
 	return nil

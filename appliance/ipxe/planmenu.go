@@ -61,6 +61,8 @@ func disabledText(p boot.Plan, e boot.PlanEntry) string {
 	switch {
 	case e.Gap:
 		return ""
+	case e.Disabled == boot.ReasonNotBootableHere: // its detail is but the name of the program
+		return e.Disabled.Text()
 	case e.Disabled != boot.ReasonNone && plain(e.Detail) != "":
 		return plain(e.Detail)
 	case e.Disabled != boot.ReasonNone:
@@ -69,6 +71,14 @@ func disabledText(p boot.Plan, e boot.PlanEntry) string {
 		return boot.ReasonDestructive.Text()
 	}
 	return ""
+}
+
+// menuTitle is the heading of a menu.
+func menuTitle(p boot.Plan) string {
+	if p.Target.Menu != nil && plain(p.Target.Menu.Title) != "" {
+		return p.Target.Menu.Title
+	}
+	return title(p.Target)
 }
 
 // validKey says whether iPXE and GRUB take it for a key.
@@ -96,12 +106,12 @@ func (s *script) entries(p boot.Plan) {
 // picks are the commands behind the lines of entries: each asks the box for its
 // entry, those that overwrite only after their code was typed.
 func (s *script) picks(p boot.Plan) {
-	any, code := false, false
+	pick, code := false, false
 	for i, e := range p.Menu {
 		if e.Gap || disabledText(p, e) != "" {
 			continue
 		}
-		any = true
+		pick = true
 		s.line(":e", strconv.Itoa(i))
 		s.line("set pick ", strconv.Itoa(i))
 		if !e.Destructive {
@@ -125,7 +135,7 @@ func (s *script) picks(p boot.Plan) {
 		s.line("isset ${typed} || goto start")
 		s.line("chain --autofree --replace --timeout 30000 ", s.base, pathMenu, p.Token, "/${pick}?code=${typed:uristring} || goto failed")
 	}
-	if any {
+	if pick {
 		s.line(":pick")
 		s.line("chain --autofree --replace --timeout 30000 ", s.base, pathMenu, p.Token, "/${pick} || goto failed")
 	}
@@ -157,10 +167,7 @@ func (s *script) menuPlan(p boot.Plan) error {
 	if err := checkMenu(p); err != nil {
 		return err
 	}
-	name := title(p.Target)
-	if p.Target.Menu != nil && plain(p.Target.Menu.Title) != "" {
-		name = p.Target.Menu.Title
-	}
+	name := menuTitle(p)
 	if t := plain(p.Title); t != "" {
 		name = t + ": " + name
 	}
@@ -188,10 +195,7 @@ func (s *script) menuPlan(p boot.Plan) error {
 	s.picks(p)
 	s.line(":again")
 	s.line("chain --autofree --replace --timeout 30000 ", s.base, "/", NameBoot, " || goto failed")
-	s.line(":failed")
-	s.line("echo bootpuck: that did not work (see the line above, and https://ipxe.org/err)")
-	s.line("prompt --timeout 15000 Press any key to return to the menu. ||")
-	s.line("goto start")
+	s.b.WriteString(menuFailed)
 	s.line(":plain")
 	s.line("echo bootpuck: this iPXE has no menus")
 	s.line(":local")
@@ -210,10 +214,11 @@ func entryName(i int) string {
 
 // Marks in the machine's script where a plan's own lines go.
 const (
-	markHead  = "\x01head"
-	markTitle = "\x01title"
-	markItems = "\x01items"
-	markPicks = "\x01picks"
+	markHead   = "\x01head"
+	markTitle  = "\x01title"
+	markItems  = "\x01items"
+	markPicks  = "\x01picks"
+	markFailed = "\x01failed" // when nothing else of the menu can fail
 )
 
 // builtin renders the menu of the box with the profiles of a plan.
@@ -251,13 +256,17 @@ func (r *Renderer) builtin(dst []byte, t template, p boot.Plan, base string) ([]
 		items.line("item --gap")
 	}
 	name := "bootpuck  " + base
-	if p.Target.Menu != nil && plain(p.Target.Menu.Title) != "" {
-		name = p.Target.Menu.Title
+	if t := menuTitle(p); plain(t) != "" {
+		name = t
 	}
 	picks.base = base
 	picks.picks(p)
+	failed := ""
+	if hasPicks(p) {
+		failed = menuFailed
+	}
 	out := strings.NewReplacer(
-		markHead+"\n", head.b.String(), markTitle, say("menu", name),
+		markFailed+"\n", failed, markHead+"\n", head.b.String(), markTitle, say("menu", name),
 		markItems+"\n", items.b.String(), markPicks+"\n", picks.b.String(),
 	).Replace(string(t.appendTo(nil, base)))
 	return append(dst, out...), boot.ReasonNone

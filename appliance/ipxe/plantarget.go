@@ -348,7 +348,7 @@ func (s *script) sanURI(d boot.SAN) (string, error) {
 		if err := printable(d.Initiator); err != nil {
 			return "", err
 		}
-		s.line("set initiator-iqn ", d.Initiator)
+		s.line("set initiator-iqn ", guard(d.Initiator))
 	}
 	if d.User != "" {
 		s.set("username", d.User)

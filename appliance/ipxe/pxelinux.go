@@ -152,6 +152,9 @@ func (c *config) plan(p boot.Plan) error {
 		c.b.Reset()
 	case p.Choice.Action == boot.ActionBoot && t.Kind == boot.TargetPXELinux:
 		return c.own(t)
+	case p.Choice.Reason == boot.ReasonNotBootableHere:
+		// For iPXE it is.
+		p.Note = ""
 	case p.Choice.Action == boot.ActionBoot && t.Kind == boot.TargetMenu, p.Choice.Action == boot.ActionMenu && len(p.Menu) > 0:
 		return c.menu(p, head)
 	}
@@ -250,9 +253,7 @@ func (c *config) menu(p boot.Plan, head string) error {
 		return err
 	}
 	name := "what to boot"
-	if p.Target.Menu != nil && plain(p.Target.Menu.Title) != "" {
-		name = p.Target.Menu.Title
-	} else if t := plain(title(p.Target)); t != "" {
+	if t := plain(menuTitle(p)); t != "" {
 		name = t
 	}
 	c.say(head + name)
@@ -262,14 +263,15 @@ func (c *config) menu(p boot.Plan, head string) error {
 	first := "local"
 	for i, e := range p.Menu {
 		disabled := disabledText(p, e)
-		if e.Gap || disabled != "" {
+		elsewhere := e.Disabled == boot.ReasonNotBootableHere && !e.Gap
+		if e.Gap || disabled != "" && !elsewhere {
 			c.line("SAY      ", entryTitle(e, disabled))
 			continue
 		}
 		label := strconv.Itoa(len(choices) + 1)
 		c.line("SAY ", fmt.Sprintf("%3s  ", label), entryTitle(e, ""))
 		command := ""
-		if !e.Destructive && strings.HasPrefix(c.base, "http://") {
+		if !e.Destructive && !elsewhere && strings.HasPrefix(c.base, "http://") {
 			command = "dhcp && chain --autofree --replace --timeout 30000 " + c.base + pathMenu + p.Token + "/" + strconv.Itoa(i)
 		}
 		if i == menuDefault(p) && command != "" {

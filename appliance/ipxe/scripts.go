@@ -256,12 +256,8 @@ func machineScript(c Config, has func(string) bool, marks bool) string {
 		"shell ||",
 		"goto start",
 
-		when(marks || memtest || !c.Chain.IsZero(), strings.TrimSuffix(lines(
-			":failed",
-			"echo bootpuck: that did not work (see the line above, and ipxe.org/err)",
-			"prompt --timeout 15000 Press any key to return to the menu ||",
-			"goto start",
-		), "\n")),
+		when(memtest || !c.Chain.IsZero(), strings.TrimSuffix(menuFailed, "\n")),
+		when(marks && !memtest && c.Chain.IsZero(), markFailed),
 
 		// An iPXE built without menus.
 		":plain",
@@ -272,6 +268,14 @@ func machineScript(c Config, has func(string) bool, marks bool) string {
 		"goto local",
 	)
 }
+
+// menuFailed is where the entries of the menu go that did not work.
+var menuFailed = lines(
+	":failed",
+	"echo bootpuck: that did not work (see the line above, and ipxe.org/err)",
+	"prompt --timeout 15000 Press any key to return to the menu ||",
+	"goto start",
+)
 
 // menuMillis is MenuSeconds for iPXE, which counts time-outs in milliseconds.
 const menuMillis = "10000"

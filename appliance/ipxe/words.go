@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
@@ -15,7 +16,7 @@ import (
 const (
 	maxShown = 400  // octets of a title or note
 	maxName  = 1024 // octets of a path or URL
-	maxLine  = 2000 // octets of a kernel command line; Linux on x86 takes 2047
+	maxLine  = 4096 // octets of a kernel command line; Linux on x86 takes 2047
 )
 
 // errPath says why a path or URL of a plan is not written into a text.
@@ -47,8 +48,8 @@ func shown(s string) string {
 	return guard(strings.ReplaceAll(plain(s), "${", "$ {"))
 }
 
-// guard keeps the words of s from being what ends a command. iPXE looks for
-// those before it expands settings, and a setting that nobody sets expands to
+// guard keeps the words of s from being what ends or continues a command. iPXE
+// looks for those before it expands settings, and a setting that nobody sets expands to
 // nothing (tried on 1.0.0 of 2019 and 2.0).
 func guard(s string) string {
 	words := strings.Fields(s)
@@ -60,7 +61,11 @@ func guard(s string) string {
 			words[i] = nothing + w
 		}
 	}
-	return strings.Join(words, " ")
+	s = strings.Join(words, " ")
+	if strings.HasSuffix(s, `\`) {
+		s += nothing // else the next line would be part of this one
+	}
+	return s
 }
 
 // nothing is a setting that nobody sets.
@@ -192,8 +197,8 @@ func cmdline(s string) (string, error) {
 	if len(s) > maxLine {
 		return "", fmt.Errorf("command line of %d octets: at most %d", len(s), maxLine)
 	}
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return "", errors.New("command line with characters outside ASCII")
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }) {
+		return "", errors.New("command line with control characters")
 	}
 	return s, nil
 }

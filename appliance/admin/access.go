@@ -118,16 +118,17 @@ func local(c caller, name string) *Problem {
 // ownHost says whether a Host header is an address, localhost or the box's own
 // name: all that nobody else can let point to the box.
 func ownHost(host, name string) bool {
+	brackets := strings.HasPrefix(host, "[")
 	if h, port, err := net.SplitHostPort(host); err == nil {
 		if port == "" {
 			return false
 		}
 		host = h
-	} else if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+	} else if brackets && strings.HasSuffix(host, "]") {
 		host = host[1 : len(host)-1]
 	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
+	if _, err := netip.ParseAddr(host); err == nil || brackets {
+		return err == nil
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	own := []string{"localhost"}

@@ -61,7 +61,7 @@ func (a *api) assign(w http.ResponseWriter, c *call) (m boot.Machine, assigned b
 		return fail(p)
 	}
 	var body boot.Assignment
-	if _, p = readJSON(w, c.Request, &body); p != nil {
+	if p = readJSON(w, c.Request, &body); p != nil {
 		return fail(p)
 	}
 	if m, p = a.machine(c); p != nil {
@@ -160,7 +160,7 @@ func (a *api) postMerge(w http.ResponseWriter, c *call) {
 
 func (a *api) merge(w http.ResponseWriter, c *call) *Problem {
 	var body mergeBody
-	if _, p := readJSON(w, c.Request, &body); p != nil {
+	if p := readJSON(w, c.Request, &body); p != nil {
 		return p
 	}
 	reg, m, p := a.subjectOf(c)
@@ -168,10 +168,10 @@ func (a *api) merge(w http.ResponseWriter, c *call) *Problem {
 		return p
 	}
 	wrong := ""
-	switch {
-	case body.From == "":
+	switch body.From {
+	case "":
 		wrong = "want the id of the machine to take in"
-	case body.From == m.ID:
+	case m.ID:
 		wrong = "is the same machine; want another one's id"
 	default:
 		if _, p := a.find(KindMachines, string(body.From)); p != nil {
@@ -210,7 +210,7 @@ func (a *api) postSplit(w http.ResponseWriter, c *call) {
 
 func (a *api) split(w http.ResponseWriter, c *call) (boot.MachineID, *Problem) {
 	var body splitBody
-	if _, p := readJSON(w, c.Request, &body); p != nil {
+	if p := readJSON(w, c.Request, &body); p != nil {
 		return "", p
 	}
 	reg, m, p := a.subjectOf(c)
@@ -269,7 +269,7 @@ func (a *api) postRequest(w http.ResponseWriter, c *call) {
 
 func (a *api) approve(w http.ResponseWriter, c *call) *Problem {
 	var body approveBody
-	if _, p := readJSON(w, c.Request, &body); p != nil {
+	if p := readJSON(w, c.Request, &body); p != nil {
 		return p
 	}
 	reg, p := a.registry()

@@ -30,7 +30,7 @@ func newBox() *Box {
 			}}
 		},
 		Interfaces: func() []Interface {
-			return []Interface{{Name: "eth0", MAC: "52:54:00:00:00:01", Up: true, Served: true, Addrs: []string{"192.0.2.2/24"}}}
+			return []Interface{{Name: "eth0", MAC: "52:54:00:00:00:01", Up: true, Served: true, Addrs: []string{}}}
 		},
 		Responders: func() []Responder {
 			return []Responder{{Addr: "192.0.2.1", Role: "DHCP server", Says: []string{"sends option 60"}}}

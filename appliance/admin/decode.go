@@ -157,12 +157,12 @@ func unread(err error) *Problem {
 }
 
 // readJSON reads a body into v, a pointer to a struct, strictly.
-func readJSON(w http.ResponseWriter, r *http.Request, v any) ([]byte, *Problem) {
+func readJSON(w http.ResponseWriter, r *http.Request, v any) *Problem {
 	data, p := readAll(w, r, maxBody)
 	if p != nil {
-		return nil, p
+		return p
 	}
-	return data, decode(data, v)
+	return decode(data, v)
 }
 
 // decode reads one JSON object into v, a pointer to a struct. Unlike

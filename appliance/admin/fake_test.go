@@ -305,11 +305,11 @@ func (f *fake) Preview(id boot.MachineID, base, loader string) (boot.Plan, map[s
 	}
 	disk := f.docs[KindTargets]["disk"].Value.(boot.Target)
 	return boot.Plan{
-			Choice: f.choice(id), Title: "alpha", Note: "for " + loader, Token: "preview", Profile: boot.Profile{Name: "install"}, Target: disk, Default: -1,
-			Menu: []boot.PlanEntry{{Title: "one", Key: "1"}, {Title: "two", Disabled: boot.ReasonNeedsMemory, Detail: "needs 2048 MiB"}},
-		}, map[string]Rendered{
-			"preseed.cfg": {Text: "rendered at " + base, ContentType: "text/plain"}, "broken": {Error: "preseed:3:7: no value"},
-		}, nil
+		Choice: f.choice(id), Title: "alpha", Note: "for " + loader, Token: "preview", Profile: boot.Profile{Name: "install"}, Target: disk, Default: -1,
+		Menu: []boot.PlanEntry{{Title: "one", Key: "1"}, {Title: "two", Disabled: boot.ReasonNeedsMemory, Detail: "needs 2048 MiB"}},
+	}, map[string]Rendered{
+		"preseed.cfg": {Text: "rendered at " + base, ContentType: "text/plain"}, "broken": {Error: "preseed:3:7: no value"},
+	}, nil
 }
 
 func (f *fake) Base(boot.Machine) string { return "http://192.0.2.2" }
@@ -333,7 +333,9 @@ type fakeTrees struct{ *fake }
 
 type entryError struct{ entry string }
 
-func (e entryError) Error() string { return "entry " + strconv.Quote(e.entry) + " leads out of the tree" }
+func (e entryError) Error() string {
+	return "entry " + strconv.Quote(e.entry) + " leads out of the tree"
+}
 func (e entryError) Entry() string { return e.entry }
 
 func (f fakeTrees) Import(_ context.Context, name string, r io.Reader, format string) (Tree, error) {

@@ -201,7 +201,7 @@ func (a *api) store(w http.ResponseWriter, c *call, kind, name string) (d Doc, c
 		return Doc{}, false, p
 	}
 	v := newDoc(kind)
-	if _, p = readJSON(w, c.Request, v); p != nil {
+	if p = readJSON(w, c.Request, v); p != nil {
 		return Doc{}, false, p
 	}
 	field, own := ownName(v)

@@ -1,0 +1,301 @@
+package registry
+
+import (
+	"container/list"
+	"encoding/base32"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/bootpuck/bootpuck/appliance/boot"
+)
+
+// Bounds of what was handed out.
+const (
+	maxTokens     = 8192 // of menus, starts and waits
+	maxAttempts   = 8192 // boots with answer files or callbacks
+	perMachine    = 8    // tokens of one machine
+	perMachineRun = 4    // attempts of one machine
+	perAddr       = 64   // tokens handed to one address: one sender cannot push out the others'
+	maxReads      = 64   // of the answer files of one attempt
+	maxReports    = 5000 // callbacks of one attempt
+	maxWrong      = 5    // wrong codes that a token survives
+
+	startTime    = 10 * time.Minute // from the code on the screen to the start
+	menuTime     = 2 * time.Hour    // a person reads a menu
+	waitTime     = RequestTime + letTime
+	answerTime   = 24 * time.Hour
+	callbackTime = 72 * time.Hour // installers of big machines, and people who let them wait
+)
+
+// purpose is the only thing a token is good for.
+type purpose string
+
+const (
+	forStart purpose = "start"
+	forMenu  purpose = "menu"
+	forWait  purpose = "wait"
+)
+
+// token is what a machine holds to go on with its boot. It lives in memory
+// only: a machine that comes back after a restart of the box asks again.
+type token struct {
+	name    string
+	purpose purpose
+	machine boot.MachineID // "" for a machine without a record
+	ask     Ask            // the question it was given for
+	born    time.Time
+	expires time.Time
+
+	profile  string    // forStart: what was assigned
+	assigned time.Time // forStart: when, so that a new assignment is not started by it
+	entries  []entry   // forMenu
+	code     string    // forMenu: for destructive entries
+	wrong    int       // forMenu: codes that were wrong
+	request  string    // forWait: the request's code
+
+	spent map[int]*handed // what it was exchanged for, by entry; forStart: 0
+	place *list.Element
+}
+
+// handed is a plan that was handed out and counts.
+type handed struct {
+	plan boot.Plan
+	at   time.Time
+	from netip.Addr
+	// attempt is the assignment's at that moment, loader who asked: for loaders
+	// that come without a token.
+	attempt string
+	loader  string
+}
+
+// again says whether the same plan is the answer once more.
+func (h *handed) again(from netip.Addr, now time.Time) bool {
+	return h.from == from && now.Sub(h.at) < Retry
+}
+
+// attempt is one boot of something that has answer files or calls back. It
+// outlives a restart of the box.
+type attempt struct {
+	ID       string         `json:"id"`
+	Machine  boot.MachineID `json:"machine"`
+	Profile  string         `json:"profile"`
+	Assigned bool           `json:"assigned,omitempty"` // it is the attempt of the machine's assignment
+	Answer   string         `json:"answer,omitempty"`   // token
+	Callback string         `json:"callback,omitempty"` // token
+	Created  time.Time      `json:"created"`
+	Final    boot.Callback  `json:"final,omitempty"` // done or failed, once that was said
+	Reads    int            `json:"reads,omitempty"`
+	Reports  int            `json:"reports,omitempty"`
+
+	sighting boot.Sighting
+	place    *list.Element
+}
+
+// stored is a copy for the store.
+func (a *attempt) stored() attempt {
+	c := *a
+	c.sighting, c.place = boot.Sighting{}, nil
+	return c
+}
+
+// tokens is everything that was handed out. The registry's mutex guards it.
+type tokens struct {
+	byName    map[string]*token
+	order     *list.List // of *token, oldest first
+	byMachine map[boot.MachineID][]*token
+	byAddr    map[netip.Addr]int
+
+	attempts  map[string]*attempt
+	answers   map[string]*attempt
+	callbacks map[string]*attempt
+	runs      *list.List // of *attempt, oldest first
+	byRun     map[boot.MachineID][]*attempt
+	dirty     map[string]struct{}
+	gone      map[string]struct{}
+}
+
+func newTokens() *tokens {
+	return &tokens{
+		byName: map[string]*token{}, order: list.New(), byMachine: map[boot.MachineID][]*token{},
+		byAddr: map[netip.Addr]int{}, attempts: map[string]*attempt{}, answers: map[string]*attempt{},
+		callbacks: map[string]*attempt{}, runs: list.New(), byRun: map[boot.MachineID][]*attempt{},
+		dirty: map[string]struct{}{}, gone: map[string]struct{}{},
+	}
+}
+
+var tokenEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
+
+// newToken is 128 random bits as 26 characters.
+func (r *Registry) newToken() string { return tokenEncoding.EncodeToString(r.random(16)) }
+
+// add takes a token in; the oldest of the machine, of the address and of all
+// make room.
+func (t *tokens) add(k *token) {
+	if own := t.byMachine[k.machine]; k.machine != "" && len(own) >= perMachine {
+		t.remove(own[0])
+	}
+	if t.byAddr[k.ask.From] >= perAddr {
+		for e := t.order.Front(); e != nil; e = e.Next() {
+			if old := e.Value.(*token); old.ask.From == k.ask.From {
+				t.remove(old)
+				break
+			}
+		}
+	}
+	if t.order.Len() >= maxTokens {
+		t.remove(t.order.Front().Value.(*token))
+	}
+	t.byName[k.name] = k
+	k.place = t.order.PushBack(k)
+	if k.machine != "" {
+		t.byMachine[k.machine] = append(t.byMachine[k.machine], k)
+	}
+	t.byAddr[k.ask.From]++
+}
+
+func (t *tokens) remove(k *token) {
+	if k.place == nil {
+		return
+	}
+	t.order.Remove(k.place)
+	k.place = nil
+	delete(t.byName, k.name)
+	without(t.byMachine, k.machine, k)
+	if t.byAddr[k.ask.From]--; t.byAddr[k.ask.From] <= 0 {
+		delete(t.byAddr, k.ask.From)
+	}
+}
+
+func without[K comparable, V comparable](m map[K][]V, key K, v V) {
+	list := m[key]
+	if i := slices.Index(list, v); i >= 0 {
+		list = slices.Delete(list, i, i+1)
+	}
+	if len(list) == 0 {
+		delete(m, key)
+	} else {
+		m[key] = list
+	}
+}
+
+// find returns a token that is good for p now.
+func (t *tokens) find(name string, p purpose, now time.Time) (*token, bool) {
+	k, ok := t.byName[name]
+	if !ok || k.purpose != p || !now.Before(k.expires) {
+		return nil, false
+	}
+	return k, true
+}
+
+// begin takes an attempt in.
+func (t *tokens) begin(a *attempt) {
+	if own := t.byRun[a.Machine]; len(own) >= perMachineRun {
+		t.end(own[0])
+	}
+	if t.runs.Len() >= maxAttempts {
+		t.end(t.runs.Front().Value.(*attempt))
+	}
+	t.attempts[a.ID] = a
+	if a.Answer != "" {
+		t.answers[a.Answer] = a
+	}
+	if a.Callback != "" {
+		t.callbacks[a.Callback] = a
+	}
+	a.place = t.runs.PushBack(a)
+	t.byRun[a.Machine] = append(t.byRun[a.Machine], a)
+}
+
+// end forgets an attempt and its tokens.
+func (t *tokens) end(a *attempt) {
+	if a.place == nil {
+		return
+	}
+	t.runs.Remove(a.place)
+	a.place = nil
+	delete(t.attempts, a.ID)
+	delete(t.answers, a.Answer)
+	delete(t.callbacks, a.Callback)
+	without(t.byRun, a.Machine, a)
+	delete(t.dirty, a.ID)
+	t.gone[a.ID] = struct{}{}
+}
+
+// silence ends the answer files of an attempt, whose callbacks go on.
+func (t *tokens) silence(a *attempt) {
+	delete(t.answers, a.Answer)
+	a.Answer = ""
+	t.dirty[a.ID] = struct{}{}
+}
+
+// unassign ends what belongs to a machine's assignment.
+func (t *tokens) unassign(id boot.MachineID) {
+	for _, k := range slices.Clone(t.byMachine[id]) {
+		if k.purpose == forStart {
+			t.remove(k)
+		}
+	}
+	for _, a := range slices.Clone(t.byRun[id]) {
+		if a.Assigned {
+			t.end(a)
+		}
+	}
+}
+
+// forget ends everything of a machine.
+func (t *tokens) forget(id boot.MachineID) {
+	for _, k := range slices.Clone(t.byMachine[id]) {
+		t.remove(k)
+	}
+	for _, a := range slices.Clone(t.byRun[id]) {
+		t.end(a)
+	}
+}
+
+// rename gives everything of one machine to another.
+func (t *tokens) rename(from, to boot.MachineID) {
+	if from == to {
+		return
+	}
+	for _, k := range t.byMachine[from] {
+		k.machine = to
+		t.byMachine[to] = append(t.byMachine[to], k)
+	}
+	delete(t.byMachine, from)
+	for _, a := range t.byRun[from] {
+		a.Machine = to
+		t.byRun[to] = append(t.byRun[to], a)
+		t.dirty[a.ID] = struct{}{}
+	}
+	delete(t.byRun, from)
+}
+
+// expire ends what has outlived its time.
+func (t *tokens) expire(now time.Time) {
+	for e := t.order.Front(); e != nil; {
+		next := e.Next()
+		k := e.Value.(*token)
+		if !now.Before(k.expires) {
+			t.remove(k)
+		}
+		for n, h := range k.spent {
+			if now.Sub(h.at) >= Retry {
+				h.plan = boot.Plan{} // only that it was used is still needed
+				k.spent[n] = h
+			}
+		}
+		e = next
+	}
+	for e := t.runs.Front(); e != nil; {
+		next := e.Next()
+		a := e.Value.(*attempt)
+		switch age := now.Sub(a.Created); {
+		case age >= callbackTime:
+			t.end(a)
+		case age >= answerTime && a.Answer != "":
+			t.silence(a)
+		}
+		e = next
+	}
+}

@@ -61,7 +61,7 @@ func (a *api) assign(w http.ResponseWriter, c *call) (m boot.Machine, assigned b
 		return fail(p)
 	}
 	var body boot.Assignment
-	if p = readJSON(w, c.Request, &body); p != nil {
+	if _, p = readJSON(w, c.Request, &body); p != nil {
 		return fail(p)
 	}
 	if m, p = a.machine(c); p != nil {
@@ -160,7 +160,7 @@ func (a *api) postMerge(w http.ResponseWriter, c *call) {
 
 func (a *api) merge(w http.ResponseWriter, c *call) *Problem {
 	var body mergeBody
-	if p := readJSON(w, c.Request, &body); p != nil {
+	if _, p := readJSON(w, c.Request, &body); p != nil {
 		return p
 	}
 	reg, m, p := a.subjectOf(c)
@@ -210,7 +210,7 @@ func (a *api) postSplit(w http.ResponseWriter, c *call) {
 
 func (a *api) split(w http.ResponseWriter, c *call) (boot.MachineID, *Problem) {
 	var body splitBody
-	if p := readJSON(w, c.Request, &body); p != nil {
+	if _, p := readJSON(w, c.Request, &body); p != nil {
 		return "", p
 	}
 	reg, m, p := a.subjectOf(c)
@@ -269,7 +269,7 @@ func (a *api) postRequest(w http.ResponseWriter, c *call) {
 
 func (a *api) approve(w http.ResponseWriter, c *call) *Problem {
 	var body approveBody
-	if p := readJSON(w, c.Request, &body); p != nil {
+	if _, p := readJSON(w, c.Request, &body); p != nil {
 		return p
 	}
 	reg, p := a.registry()

@@ -54,7 +54,9 @@ type Registry interface {
 	// List returns documents sorted by name, and what to ask for After next; ""
 	// when there are no more.
 	List(kind string, q Query) (docs []Doc, next string)
-	// Put stores body, a JSON document that was checked strictly for its kind.
+	// Put stores body, a JSON document that was checked strictly for its kind. Of
+	// a machine, identity that the body leaves out stays, and what is the box's
+	// (observations, the assignment) is not taken from it.
 	Put(kind, name string, body []byte, match string) (doc Doc, created bool, err error)
 	Delete(kind, name, match string) error
 	Assign(id boot.MachineID, a boot.Assignment, match string) (boot.Assignment, error)
@@ -70,7 +72,7 @@ type Registry interface {
 // Query is a page of a list.
 type Query struct {
 	After string // the last name of the page before; "" for the first page
-	Limit int    // documents at most
+	Limit int    // documents at most, 1 or more
 }
 
 // Doc is a document with its revision. Value is a boot.Machine, boot.Target,
@@ -149,7 +151,7 @@ type Trees interface {
 	// Import unpacks an archive (format "tar", "tar.gz" or "zip") all or nothing
 	// and in place of a tree of the same name. It reads r as it unpacks. A
 	// refused archive is an error with a method Entry() string: the entry that
-	// is to blame; ErrTooLarge may be wrapped in any error.
+	// is to blame, or "". ErrTooLarge is for what is refused as a whole.
 	Import(ctx context.Context, name string, r io.Reader, format string) (Tree, error)
 	Delete(name string) error
 	List() []Tree
@@ -213,6 +215,7 @@ const (
 	maxName    = 128      // octets of a name in a path or a query
 	defaultPer = 100      // documents of a page
 	maxPer     = 500
+	scanned    = 2000            // documents that are looked through at a time
 	maxReaders = 4               // lists that are gathered at a time
 	patience   = 5 * time.Second // for one of those places
 )

@@ -156,13 +156,14 @@ func unread(err error) *Problem {
 	return causeMalformed.problem("The body ended before it was complete.")
 }
 
-// readJSON reads a body into v, a pointer to a struct, strictly.
-func readJSON(w http.ResponseWriter, r *http.Request, v any) *Problem {
+// readJSON reads a body into v, a pointer to a struct, strictly. It returns the
+// body as it was written too: it tells what is absent from what is empty.
+func readJSON(w http.ResponseWriter, r *http.Request, v any) ([]byte, *Problem) {
 	data, p := readAll(w, r, maxBody)
 	if p != nil {
-		return p
+		return nil, p
 	}
-	return decode(data, v)
+	return data, decode(data, v)
 }
 
 // decode reads one JSON object into v, a pointer to a struct. Unlike

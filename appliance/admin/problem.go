@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -167,10 +168,13 @@ func (e InUse) InUse() []string { return e.By }
 // nobody's fault but the box's is logged and not told.
 func (a *api) explain(what string, err error) *Problem {
 	var (
-		fields  boot.FieldErrors
-		places  ImportErrors
-		used    inUse
-		entry   interface{ Entry() string }
+		fields boot.FieldErrors
+		places ImportErrors
+		used   inUse
+		entry  interface {
+			error
+			Entry() string
+		}
 		because interface{ Reason() boot.Reason }
 	)
 	switch {
@@ -180,6 +184,11 @@ func (a *api) explain(what string, err error) *Problem {
 		return causeRevision.problem(what + " is no longer as you have read it; read it again.")
 	case errors.Is(err, ErrExists):
 		return causeExists.problem(what + " exists already.")
+	case errors.As(err, &entry):
+		// Before the size: the entry is what the caller has to look at.
+		p := causeArchive.problem(fmt.Sprintf("%s: %v; nothing was kept of it.", what, entry))
+		p.Errors = []ProblemField{{Field: cmp.Or(entry.Entry(), "(archive)"), What: entry.Error()}}
+		return p
 	case errors.Is(err, ErrTooLarge):
 		return causeTooLarge.problem(fmt.Sprintf("%s: %v.", what, err))
 	case errors.As(err, &used):
@@ -194,10 +203,6 @@ func (a *api) explain(what string, err error) *Problem {
 		return p
 	case errors.As(err, &fields) && len(fields) > 0:
 		return fieldsProblem(fields)
-	case errors.As(err, &entry):
-		p := causeArchive.problem(fmt.Sprintf("%s: %v; nothing was kept of it.", what, err))
-		p.Errors = []ProblemField{{Field: entry.Entry(), What: err.Error()}}
-		return p
 	case errors.As(err, &because):
 		if because.Reason() == boot.ReasonStateFull {
 			return causeStateFull.problem(because.Reason().Text())

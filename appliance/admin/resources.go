@@ -49,7 +49,7 @@ func newDoc(kind string) any {
 	}
 }
 
-// operators is what the operator says in a document: name and revision are
+// operators leaves in a document what the operator says: name and revision are
 // those of the address and of the registry, observations those of the box.
 // It works on what newDoc returns.
 func operators(v any, name string) {
@@ -201,7 +201,8 @@ func (a *api) store(w http.ResponseWriter, c *call, kind, name string) (d Doc, c
 		return Doc{}, false, p
 	}
 	v := newDoc(kind)
-	if p = readJSON(w, c.Request, v); p != nil {
+	body, p := readJSON(w, c.Request, v)
+	if p != nil {
 		return Doc{}, false, p
 	}
 	field, own := ownName(v)
@@ -214,20 +215,15 @@ func (a *api) store(w http.ResponseWriter, c *call, kind, name string) (d Doc, c
 	if errs := checkMasked(v); len(errs) > 0 {
 		return Doc{}, false, fieldsProblem(errs)
 	}
-	operators(v, name)
-	body, err := json.Marshal(v)
-	if err != nil {
-		return Doc{}, false, a.explain(subject(kind, name), err)
-	}
 	had, exists := reg.Get(kind, name)
 	match, p := want.writing(subject(kind, name), exists, revTag(had.Rev), true)
 	if p != nil {
-		if p.Reason == causeCondition && sameWords(had.Value, body, name) {
+		if p.Reason == causeCondition && sameWords(had.Value, v, body, name) {
 			return had, false, nil
 		}
 		return Doc{}, false, p
 	}
-	d, created, err = reg.Put(kind, name, body, match)
+	d, created, err := reg.Put(kind, name, body, match)
 	switch {
 	case err == nil:
 		return d, created, nil
@@ -240,14 +236,35 @@ func (a *api) store(w http.ResponseWriter, c *call, kind, name string) (d Doc, c
 	return Doc{}, false, a.explain(subject(kind, name), err)
 }
 
-// sameWords says whether the stored value says what body, as store made it,
-// says.
-func sameWords(stored any, body []byte, name string) bool {
+// sameWords says whether the stored value says what the body says, which was
+// read as v. The identity of a machine that a body leaves out stays as it is.
+func sameWords(stored, v any, body []byte, name string) bool {
 	p := reflect.New(reflect.TypeOf(stored))
 	p.Elem().Set(reflect.ValueOf(stored))
+	had, isMachine := p.Interface().(*boot.Machine)
+	if now, ok := v.(*boot.Machine); ok && isMachine {
+		given := map[string]json.RawMessage{}
+		if json.Unmarshal(body, &given) != nil {
+			return false
+		}
+		if given["uuid"] == nil {
+			now.GUID = had.GUID
+		}
+		if given["serial"] == nil {
+			now.Serial = had.Serial
+		}
+		if given["macs"] == nil {
+			now.MACs = had.MACs
+		}
+	}
 	operators(p.Interface(), name)
-	had, err := json.Marshal(p.Interface())
-	return err == nil && string(had) == string(body)
+	operators(v, name)
+	x, err := json.Marshal(p.Interface())
+	if err != nil {
+		return false
+	}
+	y, err := json.Marshal(v)
+	return err == nil && string(x) == string(y)
 }
 
 func deleteOf(kind string) func(*api, http.ResponseWriter, *call) {
@@ -367,7 +384,8 @@ func mentions(m boot.Machine, v string) bool {
 
 func listOf(kind string) func(*api, http.ResponseWriter, *call) {
 	return func(a *api, w http.ResponseWriter, c *call) {
-		keep, p := func(Doc) bool { return true }, (*Problem)(nil)
+		var keep func(Doc) bool
+		var p *Problem
 		if kind == KindMachines {
 			keep, p = keepMachines(c, nil)
 		}
@@ -385,10 +403,10 @@ func listOf(kind string) func(*api, http.ResponseWriter, *call) {
 }
 
 // keepMachines makes a test of documents from the parameters and one more test,
-// which may be nil.
+// which may be nil; nil when every machine passes.
 func keepMachines(c *call, also func(boot.Machine) bool) (func(Doc) bool, *Problem) {
 	filter, p := machineFilter(c)
-	if p != nil {
+	if p != nil || filter == nil && also == nil {
 		return nil, p
 	}
 	return func(d Doc) bool {
@@ -397,8 +415,8 @@ func keepMachines(c *call, also func(boot.Machine) bool) (func(Doc) bool, *Probl
 	}, nil
 }
 
-// listDocs answers with a page of the documents that keep lets through, each
-// as show has it.
+// listDocs answers with a page of the documents that keep lets through (nil:
+// all), each as show has it.
 func (a *api) listDocs(w http.ResponseWriter, c *call, kind string, keep func(Doc) bool, show func(Doc) any) {
 	docs, next, p := a.page(c, kind, keep)
 	if p != nil {
@@ -423,8 +441,15 @@ func (a *api) page(c *call, kind string, keep func(Doc) bool) (docs []Doc, next 
 		return nil, "", p
 	}
 	defer give()
+	chunk := limit
+	if keep != nil {
+		chunk = scanned
+	}
 	for {
-		some, more := reg.List(kind, Query{After: after, Limit: maxPer})
+		some, more := reg.List(kind, Query{After: after, Limit: chunk})
+		if keep == nil {
+			return some, more, nil
+		}
 		for _, d := range some {
 			if !keep(d) {
 				continue

@@ -53,27 +53,40 @@ func TestPutIsIdempotent(t *testing.T) {
 	}
 }
 
-// TestPutTakesNoObservations: what only the box can know is not taken from a
-// caller, and neither is an assignment outside of its own address.
-func TestPutTakesNoObservations(t *testing.T) {
+// TestPutPassesWords: the registry gets a machine's body as it was written,
+// because what is absent is not what is empty.
+func TestPutPassesWords(t *testing.T) {
 	b, f := newAPI()
 	var got []byte
 	b.Backend.Registry = spy{f, &got}
-	body := `{"id":"m7","rev":9,"name":"x","boots":5,"first_seen":"2026-01-01T00:00:00Z","seen":{"product":"y"},
-		"assignment":{"profile":"install","mode":"armed"},"macs":[{"mac":"52:54:00:00:00:07","given":true,"shared":true,"last_seen":"2026-01-01T00:00:00Z"}]}`
-	if r, text := ask(t, Handler(b), "PUT", prefix+"/machines/m7", body); r.StatusCode != 201 {
-		t.Fatalf("%d %s", r.StatusCode, text)
+	for _, body := range []string{`{"name":"x","serial":""}`, ` {"macs":[]} `} {
+		if r, text := ask(t, Handler(b), "PUT", prefix+"/machines/m1", body, "If-Match: *"); r.StatusCode != 200 {
+			t.Fatalf("%d %s", r.StatusCode, text)
+		}
+		if string(got) != body {
+			t.Errorf("%s became %s", body, got)
+		}
 	}
-	var m boot.Machine
-	if err := json.Unmarshal(got, &m); err != nil {
-		t.Fatal(err)
-	}
-	if m.Name != "x" || m.ID != "m7" || m.Rev != 0 || m.Boots != 0 || m.Assignment != nil || m.Seen.Product != "" || !m.First.IsZero() ||
-		len(m.MACs) != 1 || m.MACs[0] != (boot.NIC{MAC: "52:54:00:00:00:07", Given: true}) {
-		t.Errorf("%+v", m)
-	}
-	if d := f.docs[KindMachines]["m7"].Value.(boot.Machine); d.Assignment != nil {
-		t.Error("armed by the way")
+}
+
+// TestPutSameMachine: what a body leaves out of a machine's identity does not
+// make it another one.
+func TestPutSameMachine(t *testing.T) {
+	for body, want := range map[string]int{
+		`{"name":"alpha","tags":["rack1"],"groups":["lab"],"variables":{"p":"machine-secret"}}`:               200,
+		`{"name":"alpha","tags":["rack1"],"groups":["lab"],"variables":{"p":"machine-secret"},"serial":"S1"}`: 200,
+		`{"name":"alpha","tags":["rack1"],"groups":["lab"],"variables":{"p":"machine-secret"},"serial":""}`:   428,
+		`{"name":"alpha","tags":["rack1"],"groups":["lab"],"variables":{"p":"machine-secret"},"macs":[]}`:     428,
+		`{"name":"alpha","tags":["rack1"],"groups":["lab"],"variables":{"p":"other"}}`:                        428,
+		`{"name":"alpha"}`: 428,
+	} {
+		b, f := newAPI()
+		if r, text := ask(t, Handler(b), "PUT", prefix+"/machines/m1", body); r.StatusCode != want {
+			t.Errorf("%s: %d %s", body, r.StatusCode, text)
+		}
+		if d, _ := f.Get(KindMachines, "m1"); d.Rev != 1 {
+			t.Errorf("%s: changed", body)
+		}
 	}
 }
 
@@ -310,7 +323,9 @@ func TestExplain(t *testing.T) {
 		{boot.FieldErrors{{Field: "kind", What: "want linux"}}, causeFields, 422, "want linux"},
 		{fmt.Errorf("x: %w", boot.FieldErrors{{Field: "kind", What: "want linux"}}), causeFields, 422, "want linux"},
 		{ImportErrors{{File: "f", Line: 3, Field: "site", What: "x"}, {File: "f", What: "y"}}, causeFields, 422, `"line": 3`},
-		{entryError{"a/../../b"}, causeArchive, 422, "a/../../b"},
+		{entryError{"a/../../b"}, causeArchive, 422, `"field": "a/../../b"`},
+		{entryError{""}, causeArchive, 422, `"field": "(archive)"`},
+		{fmt.Errorf("%w: %w", ErrTooLarge, entryError{"bomb"}), causeArchive, 422, `"field": "bomb"`},
 		{storeError{boot.ReasonStateFull}, causeStateFull, 507, boot.ReasonStateFull.Text()},
 		{fmt.Errorf("x: %w", storeError{boot.ReasonStateWait}), causeState, 503, boot.ReasonStateWait.Text()},
 		{errors.New("panic in /secret/path"), causeInternal, 500, ""},

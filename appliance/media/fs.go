@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -64,6 +65,9 @@ func (f trees) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	if rest == "." {
+		return top{name: t.Name, added: t.Added}, nil
+	}
 	fi, err := t.root.Stat(rest)
 	if err != nil {
 		return nil, absent("stat", name, err)
@@ -98,8 +102,21 @@ func (f trees) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, absent("open", name, err)
 	}
+	if rest == "." {
+		return treeFolder{file, top{name: t.Name, added: t.Added}}, nil
+	}
 	return file, nil
 }
+
+// treeFolder is the opened folder of one tree, which has another name on the
+// disk.
+type treeFolder struct {
+	*os.File
+	info top
+}
+
+// Stat implements fs.File.
+func (d treeFolder) Stat() (fs.FileInfo, error) { return d.info, nil }
 
 // ReadDir implements fs.ReadDirFS.
 func (f trees) ReadDir(name string) ([]fs.DirEntry, error) {
@@ -116,7 +133,7 @@ func (f trees) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	defer file.Close()
-	dir, ok := file.(*os.File)
+	dir, ok := file.(fs.ReadDirFile)
 	if !ok {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
 	}
@@ -124,6 +141,7 @@ func (f trees) ReadDir(name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, absent("readdir", name, err)
 	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	return entries, nil
 }
 

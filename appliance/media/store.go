@@ -77,7 +77,8 @@ type Store struct {
 	limits Limits
 	now    func() time.Time
 	space  func(dir string) (octets, files int64, err error)
-	chunk  int64 // octets between two looks at the free space
+	sync   func(dir string) error // everything in it, to the disk
+	chunk  int64                  // octets between two looks at the free space
 
 	importing sync.Mutex        // one at a time: it is a disk's worth of work
 	buf       []byte            // of the one who imports
@@ -112,7 +113,7 @@ var (
 // left alone.
 func Open(dir string, limits Limits) (*Store, error) {
 	s := &Store{
-		dir: dir, limits: limits.filled(), now: time.Now, space: freeSpace, chunk: 16 << 20,
+		dir: dir, limits: limits.filled(), now: time.Now, space: freeSpace, sync: syncTree, chunk: 16 << 20,
 		buf: make([]byte, 128<<10), last: make(map[string]uint64), trees: make(map[string]*installed),
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -306,8 +307,7 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, format str
 	if full {
 		return Tree{}, fmt.Errorf("import tree %s: %w", name, ErrTooMany)
 	}
-	s.last[name]++
-	t := &installed{seq: s.last[name]}
+	t := &installed{seq: s.last[name] + 1}
 	tmp, err := os.MkdirTemp(s.dir, importPrefix)
 	if err != nil {
 		return Tree{}, fmt.Errorf("import tree %s: %w", name, err)
@@ -331,6 +331,7 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, format str
 		return Tree{}, fmt.Errorf("import tree %s: %w", name, err)
 	}
 	installedNow = true
+	s.last[name] = t.seq
 	if err = syncDir(s.dir); err != nil {
 		t.root.Close()
 		_ = os.RemoveAll(filepath.Join(s.dir, folder(name, t.seq)))
@@ -396,7 +397,7 @@ func (s *Store) build(ctx context.Context, tmp, name string, r io.Reader, format
 	if err = os.Chmod(tmp, 0o755); err != nil {
 		return Tree{}, err
 	}
-	return t, s.full(syncTree(tmp), p.blocks)
+	return t, s.full(s.sync(tmp), p.blocks)
 }
 
 // store puts an upload on the disk and sums it up.
@@ -480,7 +481,7 @@ func (s *Store) unpack(ctx context.Context, dir string, a *stored, p *plan) erro
 	}
 	defer root.Close()
 	left := p.blocks
-	folder := func(name string) error {
+	mkdir := func(name string) error {
 		if name == "." {
 			return nil
 		}
@@ -495,9 +496,9 @@ func (s *Store) unpack(ctx context.Context, dir string, a *stored, p *plan) erro
 		case what != "" || !ok || n.kind != h.kind:
 			return refuse(h.name, "reads differently the second time: the disk is failing")
 		case h.kind == isDir:
-			return folder(name)
+			return mkdir(name)
 		case h.kind == isFile:
-			if err := folder(path.Dir(name)); err != nil {
+			if err := mkdir(path.Dir(name)); err != nil {
 				return err
 			}
 			left -= (h.size + 4095) &^ 4095
@@ -509,7 +510,7 @@ func (s *Store) unpack(ctx context.Context, dir string, a *stored, p *plan) erro
 		return err
 	}
 	for _, name := range p.hard {
-		if err := folder(path.Dir(name)); err != nil {
+		if err := mkdir(path.Dir(name)); err != nil {
 			return err
 		}
 		if err := root.Link(p.nodes[name].target, name); err != nil {
@@ -517,7 +518,7 @@ func (s *Store) unpack(ctx context.Context, dir string, a *stored, p *plan) erro
 		}
 	}
 	for _, name := range p.links {
-		if err := folder(path.Dir(name)); err != nil {
+		if err := mkdir(path.Dir(name)); err != nil {
 			return err
 		}
 		if err := root.Symlink(p.nodes[name].target, name); err != nil {

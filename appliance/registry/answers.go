@@ -3,7 +3,6 @@ package registry
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 	"github.com/bootpuck/bootpuck/appliance/store"
@@ -31,7 +30,7 @@ func (r *Registry) Answer(name, file string, a Ask) (text []byte, contentType st
 	case rec.m.Access == boot.AccessDeny:
 		r.mu.Unlock()
 		return nil, "", boot.ReasonDenied
-	case a.Proof == boot.ProofAgainst:
+	case a.Proof == boot.ProofAgainst, r.surelyAnother(rec.m, a):
 		r.mu.Unlock()
 		return nil, "", boot.ReasonIdentityAgainst
 	case run.Reads >= maxReads:
@@ -65,6 +64,25 @@ func (r *Registry) Answer(name, file string, a Ask) (text []byte, contentType st
 	return text, contentType, boot.ReasonNone
 }
 
+// surelyAnother says whether the box sees that the sender is another machine than
+// m. An installer may use another network card than the firmware did, so a card
+// that nobody knows says nothing. The mutex is held.
+func (r *Registry) surelyAnother(m boot.Machine, a Ask) bool {
+	mac := a.Sighting.MAC
+	if a.Proof != boot.ProofSeen || mac == "" {
+		return false
+	}
+	if _, own := findNIC(m.MACs, mac); own {
+		return false
+	}
+	for _, id := range r.table.ByMAC(mac) {
+		if rec, ok := r.table.byID[id]; ok && !rec.m.GUID.IsZero() && !m.GUID.IsZero() && !rec.m.GUID.Matches(m.GUID) {
+			return true
+		}
+	}
+	return false
+}
+
 // maxReport bounds the text of a callback that is kept, in octets.
 const maxReport = 512
 
@@ -85,7 +103,7 @@ func (r *Registry) Callback(name string, cb boot.Callback, text string, a Ask) b
 	case !ok:
 		r.mu.Unlock()
 		return boot.ReasonToken
-	case a.Proof == boot.ProofAgainst:
+	case a.Proof == boot.ProofAgainst, r.surelyAnother(rec.m, a):
 		r.mu.Unlock()
 		return boot.ReasonIdentityAgainst
 	case run.Final == cb:
@@ -198,17 +216,4 @@ func report(s string) string {
 		out = strings.ToValidUTF8(out[:maxReport], "")
 	}
 	return strings.TrimSpace(out)
-}
-
-// attemptsOf are the running attempts of a machine, for tests and pages.
-func (r *Registry) attemptsOf(id boot.MachineID, now time.Time) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := 0
-	for _, a := range r.tokens.byRun[id] {
-		if a.Final == "" && now.Sub(a.Created) < callbackTime {
-			n++
-		}
-	}
-	return n
 }

@@ -33,6 +33,9 @@ func (p *planning) situation(now time.Time) boot.Situation {
 func (r *Registry) plans(a Ask, counts bool, now time.Time) *planning {
 	snap := r.snap.Load()
 	r.mu.Lock()
+	if a.asksOnce() {
+		a.Sighting = r.completed(a.Sighting, now)
+	}
 	o := r.observe(a.Sighting, a.Proof, believed(snap.docs.Site, a), counts, now)
 	r.mu.Unlock()
 	return &planning{r: r, snap: snap, o: o, ask: a}
@@ -272,7 +275,18 @@ func (p *planning) attempt(profile boot.Profile, now time.Time) *attempt {
 // counted is a plan of a once or armed assignment. Programs that can ask again
 // get a token to start with; the others get the plan itself, recorded first.
 func (p *planning) counted(c boot.Choice, a boot.Assignment, profile boot.Profile, target boot.Target, now time.Time) boot.Plan {
-	if p.ask.asksOnce() {
+	// What could not be rendered later is found now, before anything counts.
+	p.links = links{answer: previewToken, callback: previewToken}
+	try := p.base(c)
+	try.Target = target
+	if target.Kind != boot.TargetMenu {
+		if err := p.expand(&try, profile, target); err != nil {
+			return p.fallback(c, cause(err), err, now)
+		}
+	}
+	if here := native(p.ask.Loader, try.Target); p.ask.Loader == LoaderGRUB && !here {
+		return p.fallback(c, boot.ReasonNotBootableHere, nil, now)
+	} else if p.ask.asksOnce() && here {
 		plan, reason := p.r.together("loader/"+string(p.o.machine.ID)+"/"+p.ask.Loader, p.ask.From, func() (boot.Plan, boot.Reason) {
 			return p.begin(c, profile, target, now)
 		})
@@ -284,14 +298,6 @@ func (p *planning) counted(c boot.Choice, a boot.Assignment, profile boot.Profil
 		}
 		c.Action, c.Source, c.Reason = boot.ActionLocal, boot.SourceSafety, reason
 		return p.local(c)
-	}
-	// What could not be rendered later is found now, before anything counts.
-	p.links = links{answer: previewToken, callback: previewToken}
-	try := p.base(c)
-	if target.Kind != boot.TargetMenu {
-		if err := p.expand(&try, profile, target); err != nil {
-			return p.fallback(c, cause(err), err, now)
-		}
 	}
 	plan := p.base(c)
 	plan.Choice.Action = boot.ActionArmed

@@ -331,5 +331,26 @@ func (r *Registry) Sight(s boot.Sighting) {
 	now := r.now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.observe(s, boot.ProofNone, false, false, now)
+	o := r.observe(s, boot.ProofNone, false, false, now)
+	for _, id := range r.table.ByMAC(s.MAC) {
+		if rec, ok := r.table.byID[id]; ok && rec.told.mac == s.MAC {
+			rec.told = told{} // this one says otherwise, or nothing
+		}
+	}
+	rec, ok := r.table.byID[o.machine.ID]
+	if _, own := findNIC(o.machine.MACs, s.MAC); ok && own && !o.newMAC && rec.m.GUID.Matches(s.GUID) && boot.UsableGUID(s.GUID) {
+		rec.told = told{mac: o.machine.Seen.MAC, guid: s.GUID, at: now}
+	}
+}
+
+// completed adds the identifier that the same address gave in its DHCP exchange
+// a moment ago: pxelinux and GRUB ask by hardware address alone, and that one may
+// be a dock's. The mutex is held.
+func (r *Registry) completed(s boot.Sighting, now time.Time) boot.Sighting {
+	if ids := r.table.ByMAC(s.MAC); s.MAC != "" && s.GUID.IsZero() && len(ids) == 1 {
+		if rec, ok := r.table.byID[ids[0]]; ok && rec.told.mac == s.MAC && now.Sub(rec.told.at) < toldTime {
+			s.GUID = rec.told.guid
+		}
+	}
+	return s
 }

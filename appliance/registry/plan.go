@@ -336,25 +336,53 @@ func (p *planning) preflight(t boot.Target) (boot.Reason, string) {
 }
 
 // boots says whether a loader can boot a kind of target at all. iPXE can do all
-// of them; what it lacks on one kind of firmware is Preflight's.
+// of them; what it lacks on one kind of firmware is Preflight's. pxelinux hands
+// over to iPXE what it cannot boot itself.
 func boots(loader string, kind boot.TargetKind) bool {
-	switch loader {
-	case LoaderPXELinux:
-		switch kind {
-		case boot.TargetLinux, boot.TargetLocal, boot.TargetMenu, boot.TargetPXELinux:
-			return true
-		case boot.TargetEFI, boot.TargetWimboot, boot.TargetScript, boot.TargetChain, boot.TargetSAN, boot.TargetGRUB:
-			return false
+	if loader != LoaderGRUB {
+		return true
+	}
+	switch kind {
+	case boot.TargetLinux, boot.TargetLocal, boot.TargetMenu, boot.TargetEFI, boot.TargetGRUB:
+		return true
+	case boot.TargetWimboot, boot.TargetScript, boot.TargetChain, boot.TargetSAN, boot.TargetPXELinux:
+	}
+	return false
+}
+
+// maxLoaderLine is the longest line that pxelinux reads, with some room.
+const maxLoaderLine = 1900
+
+// native says whether a loader boots the plan itself, down to its texts: what
+// pxelinux hands over to iPXE counts when iPXE starts it, and what GRUB cannot
+// read must not count at all.
+func native(loader string, t boot.Target) bool {
+	switch {
+	case t.Kind == boot.TargetLocal, t.Kind == boot.TargetMenu:
+		return true
+	case loader == LoaderGRUB:
+		if t.Kind != boot.TargetLinux && t.Kind != boot.TargetEFI {
+			return boots(loader, t.Kind)
 		}
-		return false
-	case LoaderGRUB:
-		switch kind {
-		case boot.TargetLinux, boot.TargetLocal, boot.TargetMenu, boot.TargetEFI, boot.TargetGRUB:
-			return true
-		case boot.TargetWimboot, boot.TargetScript, boot.TargetChain, boot.TargetSAN, boot.TargetPXELinux:
-			return false
-		}
+	case t.Kind == boot.TargetPXELinux:
+		return true
+	case t.Kind != boot.TargetLinux:
 		return false
 	}
-	return true
+	files := append([]string{t.Kernel, t.Program}, t.Initrds...)
+	for _, f := range files {
+		scheme, _, absolute := strings.Cut(f, "://")
+		switch {
+		case strings.Contains(f, "${"), strings.Contains(f, ","):
+			return false
+		case absolute && scheme != "http" && scheme != "tftp" && (scheme != "ftp" || loader == LoaderGRUB):
+			return false
+		}
+	}
+	if strings.Contains(t.Cmdline, "${") {
+		return false
+	}
+	// Every initrd is written down with the box's address before it.
+	long := len(strings.Join(t.Initrds, ",")) + 64*len(t.Initrds)
+	return loader == LoaderGRUB || len(t.Cmdline) <= maxLoaderLine && long <= maxLoaderLine
 }

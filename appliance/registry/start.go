@@ -148,7 +148,9 @@ func (r *Registry) redeem(name string, want purpose, a Ask, now time.Time) (*tok
 	if !ok {
 		return nil, Ask{}, boot.ReasonToken
 	}
-	if k.ask.From != a.From || a.Proof == boot.ProofAgainst {
+	// The address may belong to another machine by now.
+	other := a.Proof == boot.ProofSeen && k.ask.Proof == boot.ProofSeen && a.Sighting.MAC != "" && a.Sighting.MAC != k.ask.Sighting.MAC
+	if k.ask.From != a.From || a.Proof == boot.ProofAgainst || other {
 		return nil, Ask{}, boot.ReasonIdentityAgainst
 	}
 	ask := k.ask

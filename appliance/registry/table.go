@@ -21,7 +21,20 @@ type record struct {
 	// newcomers are network cards that claimed this machine's identifier and are
 	// not taken for its own.
 	newcomers []newcomer
+	// told is what its last DHCP exchange said together.
+	told told
 }
+
+// told is an identifier and an address that came in one packet.
+type told struct {
+	mac  boot.MAC
+	guid boot.GUID
+	at   time.Time
+}
+
+// toldTime is how long a packet vouches for a later question of the same boot
+// that says less.
+const toldTime = 10 * time.Minute
 
 // newcomer is a hardware address that came with a machine's identifier.
 type newcomer struct {

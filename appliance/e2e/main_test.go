@@ -71,13 +71,14 @@ var prerequisites = sync.OnceValue(func() error {
 	for program, pkg := range map[string]string{
 		"qemu-system-x86_64": "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm", "dnsmasq": "dnsmasq-base",
 		"dhcpd": "isc-dhcp-server", "dhcrelay": "isc-dhcp-relay", "dhclient": "isc-dhcp-client", "udhcpc": "udhcpc",
-		"nginx": "nginx-light", "ip": "iproute2", "dpkg-deb": "dpkg",
+		"nginx": "nginx-light", "ip": "iproute2", "dpkg-deb": "dpkg", "tgtd": "tgt", "syslinux": "syslinux",
+		"mcopy": "mtools", "mkfs.fat": "dosfstools", "busybox": "busybox-static", "tshark": "tshark",
 	} {
 		if err := lab.Installed(program); err != nil {
 			errs = append(errs, fmt.Errorf("%w (package %s)", err, pkg))
 		}
 	}
-	for _, kind := range []lab.FirmwareKind{lab.OVMF, lab.OVMF32, lab.AAVMF} {
+	for _, kind := range []lab.FirmwareKind{lab.OVMF, lab.OVMF32, lab.AAVMF, lab.OVMFSecure} {
 		if _, err := lab.FindFirmware(kind, ""); err != nil {
 			errs = append(errs, err)
 		}
@@ -100,8 +101,11 @@ var newer = sync.OnceValues(func() (string, error) {
 	return lab.FetchNewFirmware(ctx, cacheDir)
 })
 
-// boxBinary builds the box's program once.
+// boxBinary builds the box's program once, unless BOOTPUCK_BINARY names one.
 var boxBinary = sync.OnceValues(func() (string, error) {
+	if p := os.Getenv("BOOTPUCK_BINARY"); p != "" {
+		return filepath.Abs(p)
+	}
 	out, err := filepath.Abs(filepath.Join(buildDir, "bootpuck"))
 	if err != nil {
 		return "", err

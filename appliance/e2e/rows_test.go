@@ -184,7 +184,7 @@ func (g group) newServer(files lab.BootFiles) (lab.Server, error) {
 func (s *stage) boot(ctx context.Context, c lab.Client, goal lab.Goal) (lab.Result, error) {
 	r := lab.Result{Server: s.group.server, DHCP: string(s.group.dhcp), Trouble: s.group.trouble.name, Client: c.Name}
 	newerDir := ""
-	if c.Firmware == lab.OVMFNew || c.Firmware == lab.AAVMFNew {
+	if c.NeedsNewer() {
 		var err error
 		if newerDir, err = newer(); err != nil {
 			return r, err
@@ -256,7 +256,7 @@ func client(t *testing.T, name string) lab.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Firmware == lab.OVMFNew || c.Firmware == lab.AAVMFNew {
+	if c.NeedsNewer() {
 		if _, err := newer(); err != nil {
 			t.Skipf("newer firmware cannot be had here: %v", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net"
+	"slices"
 )
 
 // FirmwareKind names a firmware a client can have.
@@ -18,7 +19,13 @@ const (
 	AAVMF    FirmwareKind = "aavmf"
 	OVMFNew  FirmwareKind = "ovmf-new"
 	AAVMFNew FirmwareKind = "aavmf-new"
+	// With Microsoft's keys enrolled and Secure Boot on.
+	OVMFSecure    FirmwareKind = "ovmf-secure"
+	OVMFSecureNew FirmwareKind = "ovmf-secure-new"
 )
+
+// newer tells whether the firmware is of the later release.
+func (k FirmwareKind) newer() bool { return k == OVMFNew || k == AAVMFNew || k == OVMFSecureNew }
 
 // arm tells whether the firmware is for arm64.
 func (k FirmwareKind) arm() bool { return k == AAVMF || k == AAVMFNew }
@@ -47,6 +54,10 @@ type Client struct {
 	GRUB bool
 }
 
+// NeedsNewer tells whether the client's firmware has to be fetched first; see
+// [FetchNewFirmware].
+func (c Client) NeedsNewer() bool { return c.Firmware.newer() }
+
 // UEFI tells whether the client's firmware is UEFI.
 func (c Client) UEFI() bool { return c.Firmware.uefi() }
 
@@ -65,9 +76,18 @@ var Clients = []Client{
 	{Name: "aavmf-new-pxe", Firmware: AAVMFNew, Arch: "arm64"},
 }
 
+// SecureClients are machines with Secure Boot on. They are a list of their own:
+// nothing boots there that the box hands out unless it is told to hand out shim.
+var SecureClients = []Client{
+	{Name: "ovmf-secure-pxe", Firmware: OVMFSecure, Arch: "amd64", GRUB: true},
+	{Name: "ovmf-secure-http", Firmware: OVMFSecure, HTTP: true, Arch: "amd64", GRUB: true},
+	{Name: "ovmf-secure-new-pxe", Firmware: OVMFSecureNew, Arch: "amd64", GRUB: true},
+	{Name: "ovmf-secure-new-http", Firmware: OVMFSecureNew, HTTP: true, Arch: "amd64", GRUB: true},
+}
+
 // ClientNamed returns the client of that name.
 func ClientNamed(name string) (Client, error) {
-	for _, c := range Clients {
+	for _, c := range slices.Concat(Clients, SecureClients) {
 		if c.Name == name {
 			return c, nil
 		}
@@ -108,6 +128,8 @@ type guest struct {
 	qmp      string
 	kernel   string // boots this kernel directly, for trying the accelerator
 	disk     string // raw disk image to boot from instead of the network
+	second   string // raw disk image to boot from after the network
+	serialNo string // SMBIOS serial number
 }
 
 // args is the QEMU command line, program first.
@@ -122,8 +144,9 @@ func (g guest) args() []string {
 		machine = "pc"
 	case OVMF, OVMFNew:
 		machine = "q35"
-	case OVMF32:
-		// Debian ships only the build that wants system management mode.
+	case OVMF32, OVMFSecure, OVMFSecureNew:
+		// Secure Boot keeps its keys where only system management mode can
+		// write; of the ia32 firmware Debian ships only such a build.
 		machine = "q35,smm=on"
 		add("-global", "driver=cfi.pflash01,property=secure,value=on")
 	case AAVMF, AAVMFNew:
@@ -171,6 +194,17 @@ func (g guest) args() []string {
 	}
 	if g.disk != "" {
 		add("-drive", "if=none,id=disk,format=raw,file="+g.disk, "-device", "virtio-blk-pci,drive=disk,bootindex=0")
+	}
+	if g.second != "" {
+		// By USB: the installer's kernel has no other disk driver at hand.
+		disk := "usb-storage,drive=second"
+		if !g.client.HTTP {
+			disk += ",bootindex=1"
+		}
+		add("-drive", "if=none,id=second,format=raw,file="+g.second, "-device", "qemu-xhci", "-device", disk)
+	}
+	if g.serialNo != "" {
+		add("-smbios", "type=1,manufacturer=Lab,product=Bench,serial="+g.serialNo)
 	}
 	if g.kernel != "" {
 		add("-kernel", g.kernel, "-append", "console=ttyS0,115200 panic=-1")

@@ -25,16 +25,19 @@ func FindFirmware(kind FirmwareKind, newer string) (FirmwareFiles, error) {
 		f = FirmwareFiles{share + "/OVMF/OVMF32_CODE_4M.secboot.fd", share + "/OVMF/OVMF32_VARS_4M.fd"}
 	case AAVMF:
 		f = FirmwareFiles{share + "/AAVMF/AAVMF_CODE.fd", share + "/AAVMF/AAVMF_VARS.fd"}
-	case OVMFNew, AAVMFNew:
-		if newer == "" {
-			return f, fmt.Errorf("firmware %s was not fetched", kind)
-		}
+	case OVMFSecure:
+		f = FirmwareFiles{share + "/OVMF/OVMF_CODE_4M.ms.fd", share + "/OVMF/OVMF_VARS_4M.ms.fd"}
+	case OVMFNew:
 		f = FirmwareFiles{newer + share + "/OVMF/OVMF_CODE_4M.fd", newer + share + "/OVMF/OVMF_VARS_4M.fd"}
-		if kind == AAVMFNew {
-			f = FirmwareFiles{newer + share + "/AAVMF/AAVMF_CODE.fd", newer + share + "/AAVMF/AAVMF_VARS.fd"}
-		}
+	case OVMFSecureNew:
+		f = FirmwareFiles{newer + share + "/OVMF/OVMF_CODE_4M.ms.fd", newer + share + "/OVMF/OVMF_VARS_4M.ms.fd"}
+	case AAVMFNew:
+		f = FirmwareFiles{newer + share + "/AAVMF/AAVMF_CODE.fd", newer + share + "/AAVMF/AAVMF_VARS.fd"}
 	default:
 		return f, fmt.Errorf("no firmware of kind %q", kind)
+	}
+	if kind.newer() && newer == "" {
+		return FirmwareFiles{}, fmt.Errorf("firmware %s was not fetched", kind)
 	}
 	for _, p := range []string{f.Code, f.Vars} {
 		if _, err := os.Stat(p); err != nil {
@@ -44,8 +47,13 @@ func FindFirmware(kind FirmwareKind, newer string) (FirmwareFiles, error) {
 	return f, nil
 }
 
-// prepareVars makes a client's own variable store in dir.
+// prepareVars makes a client's own variable store in dir, or finds the one it had
+// when it was on before.
 func prepareVars(g *guest, f FirmwareFiles, dir, name string) error {
+	g.code, g.vars = f.Code, filepath.Join(dir, name+".vars")
+	if _, err := os.Stat(g.vars); err == nil {
+		return nil
+	}
 	store, err := os.ReadFile(f.Vars)
 	if err != nil {
 		return fmt.Errorf("variable store: %w", err)
@@ -55,7 +63,6 @@ func prepareVars(g *guest, f FirmwareFiles, dir, name string) error {
 			return fmt.Errorf("%s: %w", f.Vars, err)
 		}
 	}
-	g.code, g.vars = f.Code, filepath.Join(dir, name+".vars")
 	if err := os.WriteFile(g.vars, store, 0o600); err != nil {
 		return fmt.Errorf("variable store: %w", err)
 	}

@@ -26,6 +26,7 @@ const (
 	varHeaderLen = 60
 	varStartID   = 0x55aa
 	varAdded     = 0x3f // VAR_ADDED
+	varDeleted   = 0xfd // VAR_DELETED, a mask
 	// Non-volatile, boot-service and run-time access: what every boot option has.
 	varAttributes = 7
 )
@@ -39,8 +40,8 @@ type BootEntry struct {
 
 // SetBootOrder returns a copy of a variable store in which the given entries
 // are the boot options Boot0000…, in this order, ahead of what the firmware
-// finds itself. It needs a store without those variables, which is what the
-// Debian packages ship.
+// finds itself. Variables of those names that the store has already are deleted:
+// the one with Microsoft's keys was written by running the firmware.
 func SetBootOrder(store []byte, entries ...BootEntry) ([]byte, error) {
 	out := bytes.Clone(store)
 	if len(out) >= flashVolume && allZero(out[:flashVolume]) {
@@ -61,10 +62,18 @@ func SetBootOrder(store []byte, entries ...BootEntry) ([]byte, error) {
 	}
 	end := start + size
 	at := start + 28
+	ours := map[string]bool{string(utf16le("BootOrder")): true}
+	for i := range entries {
+		ours[string(utf16le(fmt.Sprintf("Boot%04X", i)))] = true
+	}
 	for at+varHeaderLen <= end && binary.LittleEndian.Uint16(out[at:]) == varStartID {
 		name, data := binary.LittleEndian.Uint32(out[at+36:]), binary.LittleEndian.Uint32(out[at+40:])
-		if name > uint32(size) || data > uint32(size) {
+		if name > uint32(size) || data > uint32(size) || at+varHeaderLen+int(name)+int(data) > end {
 			return nil, errors.New("variable store: variable longer than the store")
+		}
+		text := out[at+varHeaderLen : at+varHeaderLen+int(name)]
+		if bytes.Equal(out[at+44:at+60], guidGlobalVar) && ours[string(text)] {
+			out[at+2] &= varDeleted
 		}
 		at = (at + varHeaderLen + int(name) + int(data) + 3) &^ 3
 	}

@@ -26,6 +26,13 @@ type Boot struct {
 	Link  Link
 	// Far puts the client on the subnet behind the relay.
 	Far bool
+	// Disk, if not empty, is a raw disk image that the machine has, and boots after
+	// the network. What is written to it stays.
+	Disk string
+	// SerialNumber is what SMBIOS says; empty is QEMU's default, which is none.
+	SerialNumber string
+	// MemoryMB is how much it has; zero is 1024.
+	MemoryMB int
 	// DropClass is passed to the client's [Rewriter].
 	DropClass string
 	// OnMark hears every step as the decoder sees it; it must not block.
@@ -47,9 +54,15 @@ type Guest struct {
 	once   sync.Once
 }
 
-// Boot starts a client. It ends with the site at the latest.
+// Boot switches a client on. It ends with the site at the latest. A row that was
+// on before is the same machine again: hardware address, UUID, firmware variables
+// and what is on its disk.
 func (s *Site) Boot(ctx context.Context, b Boot) (*Guest, error) {
 	g := guest{client: b.Client, accel: b.Accel, mac: MACFor(b.Row), uuid: UUIDFor(b.Row), memoryMB: 1024}
+	g.second, g.serialNo = b.Disk, b.SerialNumber
+	if b.MemoryMB > 0 {
+		g.memoryMB = b.MemoryMB
+	}
 	files, err := FindFirmware(b.Client.Firmware, b.Newer)
 	if err != nil {
 		return nil, err
@@ -105,14 +118,15 @@ func (s *Site) startGuest(ctx context.Context, row string, g guest, bridge strin
 		return nil, err
 	}
 	undo = append(undo, func() { _ = tap.Close() })
-	log, err := os.Create(filepath.Join(s.logs, fileName(row)+".serial.log"))
+	name := s.powerOn(row)
+	log, err := os.Create(filepath.Join(s.logs, name+".serial.log"))
 	if err != nil {
 		return nil, fmt.Errorf("serial log: %w", err)
 	}
 	undo = append(undo, func() { _ = log.Close() })
 
-	m := &Guest{MAC: g.mac, Console: NewConsole(log), row: row, Started: time.Now()}
-	if m.proc, err = start(nil, s.logs, fileName(row)+".qemu", g.args()...); err != nil {
+	m := &Guest{MAC: g.mac, Console: NewConsole(log), row: name, Started: time.Now()}
+	if m.proc, err = start(nil, s.logs, name+".qemu", g.args()...); err != nil {
 		return nil, err
 	}
 	undo = append(undo, func() { m.proc.Stop(time.Second) })
@@ -141,6 +155,33 @@ func (s *Site) startGuest(ctx context.Context, row string, g guest, bridge strin
 	s.log.Debug("client started", "row", row, "pid", m.proc.Pid(), "accel", string(g.accel))
 	s.onClose(func() error { m.Stop(); return nil })
 	return m, nil
+}
+
+// powerOn names one run of a machine in files: the second and later ones by
+// number.
+func (s *Site) powerOn(row string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.boots == nil {
+		s.boots = make(map[string]int)
+	}
+	s.boots[row]++
+	if n := s.boots[row]; n > 1 {
+		return fmt.Sprintf("%s-%d", fileName(row), n)
+	}
+	return fileName(row)
+}
+
+// WaitOff waits until the machine has switched itself off, or wanted to restart:
+// QEMU is told not to.
+func (m *Guest) WaitOff(ctx context.Context) error {
+	select {
+	case <-m.Exited():
+		m.Stop() // unplug it
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the machine is still on: %w; it says:\n%s", context.Cause(ctx), m.Console.Tail(6))
+	}
 }
 
 // Type writes to the serial line, as a person at a terminal would.
@@ -190,7 +231,7 @@ func (m *Guest) Stop() {
 // there is a screen, a picture. The serial log is there already if the
 // directory is the site's.
 func (m *Guest) Keep(dir string) error {
-	base := filepath.Join(dir, fileName(m.row))
+	base := filepath.Join(dir, m.row)
 	f, err := os.Create(base + ".pcap")
 	if err != nil {
 		return fmt.Errorf("keep capture: %w", err)

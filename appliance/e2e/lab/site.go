@@ -57,6 +57,7 @@ type Site struct {
 	undo   []func() error
 	closed bool
 	ports  int
+	boots  map[string]int // how often each row was switched on
 	finish func() error
 }
 

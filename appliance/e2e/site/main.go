@@ -111,7 +111,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return err
 	}
 	newer := ""
-	if client.Firmware == lab.OVMFNew || client.Firmware == lab.AAVMFNew {
+	if client.NeedsNewer() {
 		if newer, err = lab.FetchNewFirmware(ctx, filepath.Join(o.build, "cache")); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -312,4 +313,8 @@ func openDisk(t testing.TB, dir string, now func() time.Time) (*Registry, *store
 		t.Fatal(errors.Join(err, db.Close()))
 	}
 	return r, db
+}
+
+func contextWithCancel(t *testing.T) (context.Context, context.CancelFunc) {
+	return context.WithCancel(t.Context())
 }

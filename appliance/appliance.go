@@ -22,6 +22,7 @@ import (
 	"github.com/bootpuck/bootpuck/appliance/logging"
 	"github.com/bootpuck/bootpuck/appliance/metrics"
 	"github.com/bootpuck/bootpuck/appliance/proxydhcp"
+	"github.com/bootpuck/bootpuck/appliance/registry"
 	"github.com/bootpuck/bootpuck/appliance/settings"
 	"github.com/bootpuck/bootpuck/appliance/tftp"
 )
@@ -68,6 +69,8 @@ type Box struct {
 	scrape     *httpTask
 	supervisor *supervisor
 	files      *fileSet
+	registry   *registry.Registry
+	keeper     *keeper
 	page       *admin.Box
 
 	interfaces atomic.Pointer[converted]
@@ -97,22 +100,21 @@ func New(cfg Config) (*Box, error) {
 	b.watcher = lan.NewWatcher(lan.Selection{Names: s.Interfaces}, b.Record)
 	b.sentinel = sentinel{lan.NewSentinel(b.watcher, b.Record)}
 	var err error
-	if b.files, err = newFileSet(cfg.Bootfiles, s, b.Record, b.base); err != nil {
+	b.registry, err = registry.Open(registry.Config{
+		Now: cfg.Now, Sink: b.Record, Log: cfg.Log, DefaultScript: s.DefaultScript != "", HasTree: b.hasTree,
+	})
+	if err != nil {
 		return nil, err
 	}
-	policy := s.Policy
-	policy.Has = b.files.has
+	b.keeper = newKeeper(cfg.State, b.registry, b.Record, cfg.Log, cfg.Now)
+	if b.files, err = newFileSet(cfg.Bootfiles, treeFS{b.keeper}, s, b.Record, b.base); err != nil {
+		return nil, err
+	}
+	b.files.config = b.config
 	b.dhcp = proxydhcp.New(proxydhcp.Config{
 		Interfaces: b.dhcpInterfaces,
-		Settings: func() proxydhcp.Settings {
-			p := policy
-			p.HTTPPort = b.httpPort()
-			return proxydhcp.Settings{
-				Policy: p, LenientGUID: s.LenientGUID, Observe: s.Observe,
-				Relays: proxydhcp.Relays{Mode: proxydhcp.RelayMode(s.RelayMode), Allow: s.RelayAllow, Clients: s.RelayClients},
-			}
-		},
-		Memory: b.memory, Sink: b.Record, Counter: b.metrics, Now: cfg.Now, Log: cfg.Log, AnswersPerSecond: s.DHCPRate,
+		Settings:   b.dhcpSettings,
+		Memory:     b.memory, Sink: b.Record, Counter: b.metrics, Now: cfg.Now, Log: cfg.Log, AnswersPerSecond: s.DHCPRate,
 		DHCPPort: cfg.Ports.DHCP, BootPort: cfg.Ports.Boot, ClientPort: cfg.Ports.Client, RelayPort: cfg.Ports.Relay,
 	})
 	b.tftp, err = tftp.New(tftp.Config{
@@ -172,6 +174,7 @@ func (b *Box) Record(e boot.Event) {
 		}
 	default:
 	}
+	b.sight(e)
 	b.metrics.Record(e)
 	b.journal.Record(e)
 	logging.Event(b.cfg.Log, e)
@@ -244,7 +247,7 @@ func observing(on bool) string {
 
 // tasks lists everything long-running, in the order of the health tree.
 func (b *Box) tasks() []Task {
-	return []Task{b.watcher, b.sentinel, b.files, b.dhcp, b.tftp, b.web, b.admin, b.scrape}
+	return []Task{b.watcher, b.sentinel, b.keeper, b.files, b.dhcp, b.tftp, b.web, b.admin, b.scrape}
 }
 
 // Addresses are where a running box listens; ports may have been chosen by the

@@ -135,6 +135,27 @@ func fetch(t *testing.T, addr, path string) (int, string) {
 	return r.StatusCode, string(b)
 }
 
+// saw waits for an event: its kind, reason and file.
+func (s *site) saw(t *testing.T, want string) bool {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range 250 {
+		status, body := s.get(t, s.box.Addresses().Admin, "/api/v1/events?limit=4096")
+		var events struct{ Events []map[string]any }
+		if err := json.Unmarshal([]byte(body), &events); err != nil || status != 200 {
+			t.Fatalf("%d %v", status, err)
+		}
+		for _, e := range events.Events {
+			if fmt.Sprint(e["kind"], " ", e["reason"], " ", e["file"]) == want {
+				return true
+			}
+		}
+		<-tick.C
+	}
+	return false
+}
+
 func (s *site) tftp(t *testing.T, name string) (string, error) {
 	t.Helper()
 	c, err := tftp.NewClient(s.box.Addresses().TFTP.Addr().String() + ":" + fmt.Sprint(s.box.Addresses().TFTP.Port()))
@@ -209,24 +230,16 @@ func TestWholeBox(t *testing.T) {
 	}
 
 	// The operator's side.
-	status, body := s.get(t, addr.Admin, "/api/v1/events?limit=4096")
-	var events struct{ Events []map[string]any }
-	if err := json.Unmarshal([]byte(body), &events); err != nil || status != 200 {
-		t.Fatalf("%d %v", status, err)
-	}
-	seen := map[string]bool{}
-	for _, e := range events.Events {
-		seen[fmt.Sprint(e["kind"], " ", e["reason"], " ", e["file"])] = true
-	}
+	// A transfer's event comes after the client has what it wanted.
 	for _, want := range []string{"script <nil> /s", "http <nil> /x86_64/snponly.efi", "tftp <nil> undionly.kpxe", "tftp not_found nope", "script parameter /s"} {
-		if !seen[want] {
+		if !s.saw(t, want) {
 			t.Errorf("no event %q", want)
 		}
 	}
 	if status, body := s.get(t, addr.Admin, "/"); status != 200 || !strings.Contains(body, "undionly.kpxe") {
 		t.Errorf("status page: %d", status)
 	}
-	status, body = s.get(t, addr.Admin, "/health.json")
+	status, body := s.get(t, addr.Admin, "/health.json")
 	if !strings.Contains(body, `"name": "bootfiles"`) || status != 200 {
 		t.Errorf("health %d: %s", status, body)
 	}

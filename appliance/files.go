@@ -8,11 +8,13 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
+	"github.com/bootpuck/bootpuck/appliance/bootweb"
 	"github.com/bootpuck/bootpuck/appliance/ipxe"
 	"github.com/bootpuck/bootpuck/appliance/metrics"
 	"github.com/bootpuck/bootpuck/appliance/settings"
@@ -27,8 +29,12 @@ const (
 	filesMaxAge  = 5 * time.Second
 )
 
-// filesPrefix is where the operator's own files are.
-const filesPrefix = "files/"
+// filesPrefix is where the operator's own files are, treesPrefix where uploaded
+// trees are.
+const (
+	filesPrefix = "files/"
+	treesPrefix = "trees/"
+)
 
 // fileSet is everything machines can read by name: texts rendered for them, the
 // boot programs, the operator's own files. It is what TFTP serves; HTTP serves
@@ -41,14 +47,22 @@ type fileSet struct {
 	supplied atomic.Pointer[map[string]bool] // those of them that are there
 	ready    chan struct{}
 	ownFS    fs.FS
+	trees    fs.FS // uploaded trees by their names
+	uploaded *tftp.Tree
 	renderer *ipxe.Renderer
 	sink     boot.Sink
 	base     func(netip.Addr) string
+	// config renders the configuration of pxelinux or GRUB; ok is false for a
+	// name that is neither's.
+	config func(dst []byte, name string, from netip.Addr, base string) (text []byte, out bootweb.Script, ok bool)
 }
 
-func newFileSet(bootfiles fs.FS, s *settings.Settings, sink boot.Sink, base func(netip.Addr) string) (*fileSet, error) {
+func newFileSet(bootfiles, trees fs.FS, s *settings.Settings, sink boot.Sink, base func(netip.Addr) string) (*fileSet, error) {
 	f := &fileSet{
 		boot: tftp.NewTree(bootfiles, maxBootNames, 0), names: map[string]bool{}, sink: sink, base: base, ready: make(chan struct{}),
+		// Names in a tree are spelled as its programs spell them; an index over
+		// trees of many thousand files would cost more than it finds.
+		trees: trees, uploaded: tftp.NewTree(trees, 0, 0),
 	}
 	for _, a := range boot.Archs() {
 		if a.Loader != "" {
@@ -161,10 +175,51 @@ func (f *fileSet) Open(ctx context.Context, req tftp.Request, name string) (tftp
 	if prefixed {
 		return nil, fmt.Errorf("open %q: no files directory is set: %w", name, fs.ErrNotExist)
 	}
+	if rest, ok := cutPrefixFold(name, treesPrefix); ok {
+		if file, err := f.uploaded.Open(ctx, req, rest); !errors.Is(err, fs.ErrNotExist) {
+			return file, err
+		}
+	}
+	if file, err, ok := f.openConfig(req, name); ok {
+		return file, err
+	}
 	if lower := strings.ToLower(name); ipxe.Known(lower) {
 		return f.render(req, lower)
 	}
 	return f.boot.Open(ctx, req, name)
+}
+
+// openConfig renders the configuration of pxelinux or GRUB for the machine that
+// asks; ok is false for any other name.
+func (f *fileSet) openConfig(req tftp.Request, name string) (file tftp.File, err error, ok bool) { //nolint:revive // ok says whether the others count
+	text, out, ok := f.config(nil, name, req.Client.Addr(), f.base(req.Local))
+	if !ok {
+		return nil, nil, false
+	}
+	if len(text) == 0 {
+		return nil, fmt.Errorf("open %q: %w", name, fs.ErrNotExist), true
+	}
+	f.sink(boot.Event{
+		Kind: boot.KindScript, Reason: out.Reason, MAC: out.MAC, GUID: out.GUID, Addr: req.Client.Addr(), Interface: req.Link,
+		File: name, Bytes: int64(len(text)), Text: out.Text,
+	})
+	return bytes.NewReader(text), nil, true
+}
+
+// hasConfig says whether a folder holds pxelinux's configuration for everybody.
+func (f *fileSet) hasConfig(folder string) bool {
+	name := path.Join(folder, "pxelinux.cfg", "default")
+	fsys := f.ownFS
+	if rest, ok := strings.CutPrefix(name, treesPrefix); ok {
+		name, fsys = rest, f.trees
+	} else {
+		name = strings.TrimPrefix(name, filesPrefix)
+	}
+	if fsys == nil || !fs.ValidPath(name) {
+		return false
+	}
+	info, err := fs.Stat(fsys, name)
+	return err == nil && info.Mode().IsRegular()
 }
 
 func cutPrefixFold(s, prefix string) (string, bool) {
@@ -204,14 +259,14 @@ func (f *fileSet) stage(e boot.Event) (metrics.Stage, bool) {
 	switch e.Kind {
 	case boot.KindScript:
 		// What leads to the script (autoexec.ipxe, /b) is not the script.
-		if name == ipxe.NameMachine || strings.HasPrefix(name, "grub/") {
+		if name == ipxe.NameMachine || strings.HasPrefix(name, "grub/") || path.Base(path.Dir(name)) == "pxelinux.cfg" {
 			return metrics.StageScript, true
 		}
 	case boot.KindTFTP, boot.KindHTTP:
 		switch {
-		case strings.HasPrefix(name, filesPrefix):
+		case strings.HasPrefix(name, filesPrefix), strings.HasPrefix(name, treesPrefix):
 			return metrics.StageFile, true
-		case !f.names[name] || strings.HasPrefix(name, "memtest/") || strings.HasPrefix(name, "licenses/"):
+		case !f.names[name] || path.Ext(name) == ".c32" || strings.HasPrefix(name, "memtest/") || strings.HasPrefix(name, "licenses/"):
 		case e.Kind == boot.KindTFTP:
 			return metrics.StageLoaderTFTP, true
 		default:

@@ -31,7 +31,9 @@ func (b *Box) tree() *health.Node {
 		{Name: "site", Title: "The site's own servers", Check: b.siteHealth},
 		{Name: "listening", Title: "Listening to other servers", Check: b.listeningHealth},
 		{Name: "bootfiles", Title: "Boot files", Check: b.bootfilesHealth},
-		{Name: "state", Title: "State", Check: b.stateHealth},
+		{Name: "state", Title: "State", Check: b.stateHealth, Children: []*health.Node{
+			{Name: "machines", Title: "Machines and profiles", Check: b.keeper.health},
+		}},
 		{Name: "clock", Title: "Clock", Check: b.clockHealth},
 		node("admin", "Status page", b.admin),
 		node("metrics", "Metrics", b.scrape),
@@ -148,6 +150,7 @@ func (b *Box) adminBox() *admin.Box {
 	return &admin.Box{
 		Name: b.name(), Version: b.cfg.Version, AdminPort: portOf(b.cfg.Settings.Admin), Started: b.started,
 		Observe: b.cfg.Settings.Observe, Health: b.Health, Journal: b.journal, Metrics: b.metrics.Handler(), Now: time.Now,
+		Backend: b.backend(), Token: b.keeper.apiToken, Log: b.cfg.Log, Settings: func() any { return b.cfg.Settings.Document },
 		Interfaces: func() []admin.Interface {
 			var out []admin.Interface
 			for _, i := range b.watcher.Snapshot() {

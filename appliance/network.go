@@ -38,6 +38,17 @@ func (b *Box) dhcpInterfaces() []proxydhcp.Interface {
 	return to
 }
 
+// dhcpSettings is what decisions about DHCP packets depend on at present.
+func (b *Box) dhcpSettings() proxydhcp.Settings {
+	s := b.cfg.Settings
+	policy := s.Policy
+	policy.HTTPPort, policy.Has, policy.Machines = b.httpPort(), b.files.has, b.registry.Rule
+	return proxydhcp.Settings{
+		Policy: policy, LenientGUID: s.LenientGUID, Observe: s.Observe,
+		Relays: proxydhcp.Relays{Mode: proxydhcp.RelayMode(s.RelayMode), Allow: s.RelayAllow, Clients: s.RelayClients},
+	}
+}
+
 // sameSlice says whether two snapshots are the very same one.
 func sameSlice(a, b []lan.Interface) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])

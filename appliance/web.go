@@ -9,7 +9,6 @@ import (
 	"strconv"
 
 	"github.com/bootpuck/bootpuck/appliance/admin"
-	"github.com/bootpuck/bootpuck/appliance/boot"
 	"github.com/bootpuck/bootpuck/appliance/bootweb"
 	"github.com/bootpuck/bootpuck/appliance/ipxe"
 )
@@ -23,8 +22,8 @@ func (w webTask) Listen(context.Context) error { return w.Server.Listen() }
 func (b *Box) newWeb() webTask {
 	front := admin.FrontPage(b.page)
 	return webTask{bootweb.New(bootweb.Config{
-		Addr: b.cfg.Settings.HTTP, Scripts: scripts{b.files.renderer}, BaseURL: b.cfg.Settings.Policy.BaseURL,
-		Boot: b.cfg.Bootfiles, Files: b.files.ownFS, WhoIs: b.memory.WhoIs, Sink: b.Record, Log: b.cfg.Log,
+		Addr: b.cfg.Settings.HTTP, Scripts: scripts{b}, BaseURL: b.cfg.Settings.Policy.BaseURL,
+		Boot: b.cfg.Bootfiles, Files: b.files.ownFS, Trees: treeFS{b.keeper}, WhoIs: b.memory.WhoIs, Sink: b.Record, Log: b.cfg.Log,
 		Pages: func(path string) http.Handler {
 			if path == "/" {
 				return front
@@ -34,35 +33,6 @@ func (b *Box) newWeb() webTask {
 		Observe: func(r bootweb.Result) { b.metrics.HTTPDone(string(r.Route), r.Status, r.Bytes, r.Duration) },
 		Limits:  bootweb.Limits{Drain: drain},
 	})}
-}
-
-// scripts renders what bootweb is asked for.
-type scripts struct{ renderer *ipxe.Renderer }
-
-// Script implements bootweb.Scripts.
-func (s scripts) Script(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
-	var out bootweb.Script
-	req := ipxe.Request{Base: q.Base}
-	if q.Name == ipxe.NameMachine || q.Name == ipxe.NameBoot {
-		params, err := ipxe.ParseParams(q.RawQuery)
-		if err != nil {
-			out.Reason, out.Text = boot.ReasonParameter, err.Error()
-			return s.renderer.Unusable(dst), out
-		}
-		req.Params = params
-		out.MAC, out.GUID = params.MAC, params.GUID
-		out.Text = describe(params)
-	}
-	text, ok := s.renderer.Text(dst, q.Name, req)
-	switch {
-	case ok:
-	case ipxe.Known(q.Name):
-		out.Reason = boot.ReasonRender
-		text = s.renderer.Unusable(dst)
-	default:
-		out.Reason = boot.ReasonNotFound
-	}
-	return text, out
 }
 
 // describe is the machine in a few words, as it tells of itself.

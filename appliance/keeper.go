@@ -1,0 +1,188 @@
+package appliance
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bootpuck/bootpuck/appliance/boot"
+	"github.com/bootpuck/bootpuck/appliance/health"
+	"github.com/bootpuck/bootpuck/appliance/media"
+	"github.com/bootpuck/bootpuck/appliance/registry"
+	"github.com/bootpuck/bootpuck/appliance/store"
+)
+
+// Names in the state directory.
+const (
+	storeName = "bootpuck.db" // machines, profiles, targets …
+	treesName = "trees"       // uploaded trees
+	tokenName = "api-token"   // lets its bearer change things from another machine
+)
+
+// keeper opens what the state directory holds once that is ready, and closes it
+// at the end. Until then, and where nothing can be kept, the registry works in
+// memory: machines do not wait for a card.
+type keeper struct {
+	state    *StateKeeper
+	registry *registry.Registry
+	sink     boot.Sink
+	log      *slog.Logger
+	now      func() time.Time
+	ready    chan struct{}
+	once     sync.Once
+
+	mu     sync.Mutex
+	trees  *media.Store
+	token  string
+	result health.Result
+}
+
+func newKeeper(state *StateKeeper, r *registry.Registry, sink boot.Sink, log *slog.Logger, now func() time.Time) *keeper {
+	return &keeper{
+		state: state, registry: r, sink: sink, log: log, now: now, ready: make(chan struct{}),
+		result: health.Result{Status: health.Degraded, Reason: boot.ReasonStarting},
+	}
+}
+
+// String names the task.
+func (k *keeper) String() string { return "state" }
+
+// Ready is closed when the state directory has been opened, or given up.
+func (k *keeper) Ready() <-chan struct{} { return k.ready }
+
+// Run opens the state and keeps it until ctx ends. The registry runs within, so
+// that what it learned last is written before the file closes.
+func (k *keeper) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- guarded(ctx, k.registry) }()
+	closeAll := func() error { return nil }
+	select {
+	case <-k.state.done:
+		closer, err := k.openState()
+		if err != nil {
+			cancel()
+			<-ended
+			return err
+		}
+		closeAll = closer
+	case <-ctx.Done():
+	}
+	err := <-ended
+	return errors.Join(err, closeAll())
+}
+
+// openState opens what the directory holds; the function returned closes it.
+func (k *keeper) openState() (closeAll func() error, err error) {
+	state, err, _ := k.state.State()
+	if err != nil {
+		k.open(health.Result{Status: health.Degraded, Reason: boot.ReasonStateVolatile, Detail: err.Error()})
+		return func() error { return nil }, nil
+	}
+	db, opened, err := store.Open(filepath.Join(state.Dir, storeName), k.log, k.now)
+	if err != nil {
+		// Said at once and tried again: another bootpuck may hold the file, or a
+		// newer one may have written it.
+		k.note(health.Result{Status: health.Failed, Reason: boot.ReasonFailed, Detail: err.Error()})
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	if err := k.registry.SetDB(db); err != nil {
+		k.note(health.Result{Status: health.Failed, Reason: boot.ReasonFailed, Detail: err.Error()})
+		return nil, errors.Join(fmt.Errorf("load state: %w", err), db.Close())
+	}
+	result := health.Result{Status: health.OK}
+	if opened.SetAside != "" {
+		name := filepath.Base(opened.SetAside)
+		k.sink(boot.Event{Kind: boot.KindWarning, Reason: boot.ReasonStoreCorrupt, File: name})
+		result = health.Result{Status: health.Degraded, Reason: boot.ReasonStoreCorrupt, Detail: name}
+	}
+	trees, err := media.Open(filepath.Join(state.Dir, treesName), media.Limits{})
+	if err != nil {
+		result = health.Result{Status: health.Degraded, Reason: boot.ReasonFailed, Detail: "uploaded trees: " + err.Error()}
+	}
+	token, err := apiToken(filepath.Join(state.Dir, tokenName))
+	if err != nil {
+		k.log.Warn("no token for the API: changes are taken from this machine only", "error", err)
+	}
+	k.mu.Lock()
+	k.trees, k.token = trees, token
+	k.mu.Unlock()
+	k.open(result)
+	return db.Close, nil
+}
+
+func (k *keeper) note(r health.Result) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.result = r
+}
+
+func (k *keeper) open(r health.Result) {
+	k.note(r)
+	k.once.Do(func() { close(k.ready) })
+}
+
+// health is how opening the state went.
+func (k *keeper) health() health.Result {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.result
+}
+
+// media is where uploaded trees are; nil while there is no place for them.
+func (k *keeper) media() *media.Store {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.trees
+}
+
+// apiToken is the token of the API; empty while there is none.
+func (k *keeper) apiToken() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.token
+}
+
+// treeFS is the uploaded trees as a file system, also before they are there.
+type treeFS struct{ keeper *keeper }
+
+// Open implements fs.FS.
+func (t treeFS) Open(name string) (fs.File, error) {
+	if m := t.keeper.media(); m != nil {
+		return m.FS().Open(name)
+	}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// maxToken bounds the token file, in octets.
+const maxToken = 256
+
+// apiToken reads the token that allows changes from other machines, or makes
+// one. The operator may write his own: one line.
+func apiToken(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		token := rand.Text()
+		if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+			return "", fmt.Errorf("write the API's token: %w", err)
+		}
+		return token, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the API's token: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if len(token) < 16 || len(token) > maxToken || strings.ContainsAny(token, " \t\r\n") {
+		return "", fmt.Errorf("the API's token in %s: want one line of 16 to %d characters without spaces", path, maxToken)
+	}
+	return token, nil
+}

@@ -1,0 +1,246 @@
+package appliance
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/bootpuck/bootpuck/appliance/boot"
+	"github.com/bootpuck/bootpuck/appliance/bootweb"
+	"github.com/bootpuck/bootpuck/appliance/ipxe"
+	"github.com/bootpuck/bootpuck/appliance/registry"
+)
+
+// scripts answers machines that ask for a text: it finds out who asks, lets the
+// registry decide, and has the decision written down in the language of the
+// program that asked.
+type scripts struct{ box *Box }
+
+// Script implements bootweb.Scripts.
+func (s scripts) Script(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
+	head, rest, _ := strings.Cut(q.Name, "/")
+	switch head {
+	case ipxe.NameMachine:
+		return s.machine(dst, q)
+	case "x":
+		return s.start(dst, q, rest)
+	case "m":
+		return s.pick(dst, q, rest)
+	case "w":
+		return s.wait(dst, q, rest)
+	case "a":
+		return s.answer(dst, q, rest)
+	case "cb":
+		return s.callback(dst, q, rest)
+	}
+	if text, out, ok := s.box.config(dst, q.Name, q.Addr, q.Base); ok {
+		return text, out
+	}
+	return s.fixed(dst, q)
+}
+
+// fixed renders a text that is the same for every machine.
+func (s scripts) fixed(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
+	r := s.box.files.renderer
+	out := bootweb.Script{}
+	if q.Name == ipxe.NameBoot {
+		params, err := ipxe.ParseParams(q.RawQuery)
+		if err != nil {
+			return r.Unusable(dst), bootweb.Script{Reason: boot.ReasonParameter, Text: err.Error()}
+		}
+		out.MAC, out.GUID, out.Text = params.MAC, params.GUID, describe(params)
+	}
+	text, ok := r.Text(dst, q.Name, ipxe.Request{Base: q.Base})
+	switch {
+	case ok:
+	case ipxe.Known(q.Name):
+		out.Reason = boot.ReasonRender
+		text = r.Unusable(dst)
+	default:
+		out.Reason = boot.ReasonNotFound
+	}
+	return text, out
+}
+
+// machine is the machine's own script: the answer to the boot script's question.
+func (s scripts) machine(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
+	params, err := ipxe.ParseParams(q.RawQuery)
+	if err != nil {
+		return s.box.files.renderer.Unusable(dst), bootweb.Script{Reason: boot.ReasonParameter, Text: err.Error()}
+	}
+	out := bootweb.Script{MAC: params.MAC, GUID: params.GUID}
+	plan := s.box.registry.Decide(s.box.ask(params.Sighting(s.box.cfg.Now()), q.Addr, q.Base, registry.LoaderIPXE))
+	text, out := s.render(dst, plan, q.Base, out)
+	out.Text = describe(params)
+	if note := planned(plan); note != "" {
+		out.Text = strings.TrimPrefix(out.Text+": "+note, ": ")
+	}
+	return text, out
+}
+
+// render writes a plan as an iPXE script. What cannot be written down is said
+// on the machine's screen, and the local disk comes next.
+func (s scripts) render(dst []byte, plan boot.Plan, base string, out bootweb.Script) ([]byte, bootweb.Script) {
+	out.Reason = plan.Choice.Reason
+	text, reason := s.box.files.renderer.Plan(dst, plan, base)
+	if reason != boot.ReasonNone {
+		out.Reason = reason
+		text = s.box.files.renderer.Refused(dst, reason, base)
+	}
+	return text, out
+}
+
+// refused says on the machine's screen why it does not get what it asked for.
+func (s scripts) refused(dst []byte, reason boot.Reason, base string) ([]byte, bootweb.Script) {
+	return s.box.files.renderer.Refused(dst, reason, base), bootweb.Script{Reason: reason, Text: reason.Text()}
+}
+
+// planned is a plan in a few words.
+func planned(p boot.Plan) string {
+	switch {
+	case p.Choice.Profile != "":
+		return string(p.Choice.Action) + " " + p.Choice.Profile + " (" + string(p.Choice.Source) + ")"
+	case p.Choice.Source == boot.SourceBuiltIn || p.Choice.Source == boot.SourceSettings:
+		return ""
+	}
+	return string(p.Choice.Action) + " (" + string(p.Choice.Source) + ")"
+}
+
+// stranger is a request that says nothing of the machine but its address; the
+// box knows whose that is.
+func (s scripts) stranger(q bootweb.Query) registry.Ask {
+	return s.box.ask(boot.Sighting{}, q.Addr, q.Base, registry.LoaderIPXE)
+}
+
+func (s scripts) start(dst []byte, q bootweb.Query, token string) ([]byte, bootweb.Script) {
+	plan, reason := s.box.registry.Start(token, s.stranger(q))
+	if reason != boot.ReasonNone {
+		return s.refused(dst, reason, q.Base)
+	}
+	text, out := s.render(dst, plan, q.Base, bootweb.Script{})
+	out.Text = planned(plan)
+	return text, out
+}
+
+func (s scripts) pick(dst []byte, q bootweb.Query, rest string) ([]byte, bootweb.Script) {
+	token, number, _ := strings.Cut(rest, "/")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 0 || len(number) > 4 {
+		return dst, bootweb.Script{Reason: boot.ReasonNotFound}
+	}
+	plan, reason := s.box.registry.Pick(token, n, queryValue(q.RawQuery, "code", 32), s.stranger(q))
+	if reason != boot.ReasonNone {
+		return s.refused(dst, reason, q.Base)
+	}
+	text, out := s.render(dst, plan, q.Base, bootweb.Script{})
+	out.Text = planned(plan)
+	return text, out
+}
+
+func (s scripts) wait(dst []byte, q bootweb.Query, token string) ([]byte, bootweb.Script) {
+	plan, waiting, reason := s.box.registry.Wait(token, s.stranger(q))
+	switch {
+	case reason != boot.ReasonNone:
+		return s.refused(dst, reason, q.Base)
+	case waiting:
+		// To iPXE a failed download: its script counts it and asks again.
+		return dst, bootweb.Script{Status: http.StatusServiceUnavailable, Reason: boot.ReasonUnknownAsks}
+	}
+	text, out := s.render(dst, plan, q.Base, bootweb.Script{})
+	out.Text = planned(plan)
+	return text, out
+}
+
+func (s scripts) answer(dst []byte, q bootweb.Query, rest string) ([]byte, bootweb.Script) {
+	token, name, _ := strings.Cut(rest, "/")
+	text, kind, reason := s.box.registry.Answer(token, name, s.stranger(q))
+	if reason != boot.ReasonNone {
+		return dst, bootweb.Script{Reason: reason, Status: http.StatusNotFound, Text: reason.Text()}
+	}
+	return append(dst, text...), bootweb.Script{Type: kind, Text: "answer file " + name}
+}
+
+func (s scripts) callback(dst []byte, q bootweb.Query, rest string) ([]byte, bootweb.Script) {
+	token, name, _ := strings.Cut(rest, "/")
+	said := queryValue(q.RawQuery, "text", maxSaid)
+	if said == "" {
+		said = clean(string(q.Body), maxSaid)
+	}
+	reason := s.box.registry.Callback(token, boot.Callback(name), said, s.stranger(q))
+	if reason != boot.ReasonNone {
+		return dst, bootweb.Script{Reason: reason, Status: http.StatusNotFound, Text: reason.Text()}
+	}
+	return append(dst, "ok\n"...), bootweb.Script{Text: "the installer says " + name}
+}
+
+// maxSaid is how much of an installer's words is kept, in octets.
+const maxSaid = 1024
+
+// queryValue is one parameter of a query: bounded and printable, else empty.
+func queryValue(raw, name string, limit int) string {
+	for range 16 {
+		var pair string
+		pair, raw, _ = strings.Cut(raw, "&")
+		if key, value, _ := strings.Cut(pair, "="); key == name && len(value) <= 3*limit {
+			if s, err := url.QueryUnescape(value); err == nil {
+				return clean(s, limit)
+			}
+		}
+		if raw == "" {
+			break
+		}
+	}
+	return ""
+}
+
+// clean cuts s to at most limit octets of valid text without control characters.
+func clean(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit]
+	}
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == utf8.RuneError || r >= 0x80 && r < 0xa0 || r >= 0x2028 && r <= 0x202e {
+			return ' '
+		}
+		return r
+	}, s))
+}
+
+// config renders the configuration of pxelinux or GRUB for the machine that
+// asks. ok is false for a name that is neither's.
+func (b *Box) config(dst []byte, name string, from netip.Addr, base string) (text []byte, out bootweb.Script, ok bool) {
+	lower := strings.ToLower(name)
+	folder, key, pxelinux := ipxe.PXELinuxKey(lower)
+	loader := registry.LoaderPXELinux
+	if !pxelinux {
+		var grub bool
+		if key, grub = ipxe.GRUBKey(lower); !grub {
+			return dst, out, false
+		}
+		loader = registry.LoaderGRUB
+	}
+	s := boot.Sighting{MAC: key.MAC, GUID: key.GUID}
+	ask := b.ask(s, from, base, loader)
+	out.MAC, out.GUID = ask.Sighting.MAC, key.GUID
+	plan := b.registry.Decide(ask)
+	out.Text = planned(plan)
+	if pxelinux && plan.Target.Script == "" && !key.Default && b.files.hasConfig(folder) {
+		// The folder has a configuration for everybody, and nobody has written
+		// another: it is served as it is, under the last name that is asked for.
+		return dst, bootweb.Script{Reason: boot.ReasonNotFound}, true
+	}
+	var reason boot.Reason
+	if pxelinux {
+		text, reason = b.files.renderer.PXELinux(dst, plan, base)
+	} else {
+		text, reason = b.files.renderer.GRUB(dst, plan, base)
+	}
+	out.Reason = plan.Choice.Reason
+	if reason != boot.ReasonNone {
+		out.Reason = reason
+	}
+	return text, out, true
+}

@@ -186,8 +186,8 @@ func (a answer) etag() string { return a.header.Get("ETag") }
 
 // ask puts the question. Everything but success is an error with its exit
 // status.
-func (c *client) ask(ctx context.Context, q question) (answer, error) {
-	to := c.base + "/api/v1/" + q.path
+func (box *client) ask(ctx context.Context, q question) (answer, error) {
+	to := box.base + "/api/v1/" + q.path
 	if len(q.query) > 0 {
 		to += "?" + q.query.Encode()
 	}
@@ -199,13 +199,13 @@ func (c *client) ask(ctx context.Context, q question) (answer, error) {
 		req.ContentLength = q.size
 	}
 	req.Header.Set("Accept", "application/json, application/problem+json, application/yaml;q=0.9")
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if box.token != "" {
+		req.Header.Set("Authorization", "Bearer "+box.token)
 	}
 	for k, v := range q.header {
 		req.Header.Set(k, v)
 	}
-	r, err := c.http.Do(req)
+	r, err := box.http.Do(req)
 	if err != nil {
 		return answer{}, fmt.Errorf("reach the box: %w (is it on, and is -box right?)", err)
 	}
@@ -222,11 +222,11 @@ func (c *client) ask(ctx context.Context, q question) (answer, error) {
 	if r.StatusCode >= 200 && r.StatusCode < 300 {
 		return a, nil
 	}
-	return a, c.problem(a, q)
+	return a, box.problem(a, q)
 }
 
 // problem is the error of an answer that is none of success.
-func (c *client) problem(a answer, q question) error {
+func (box *client) problem(a answer, q question) error {
 	var p struct {
 		Title  string       `json:"title"`
 		Detail string       `json:"detail"`
@@ -235,7 +235,7 @@ func (c *client) problem(a answer, q question) error {
 	}
 	mediaType, _, _ := mime.ParseMediaType(a.header.Get("Content-Type"))
 	if mediaType != "application/problem+json" || json.Unmarshal(a.body, &p) != nil {
-		return fmt.Errorf("%s did not answer like a bootpuck of this version (status %d for %s)", c.base, a.status, q.path)
+		return fmt.Errorf("%s did not answer like a bootpuck of this version (status %d for %s)", box.base, a.status, q.path)
 	}
 	text := p.Detail
 	if text == "" {
@@ -256,7 +256,7 @@ func (c *client) problem(a answer, q question) error {
 	case http.StatusConflict, http.StatusPreconditionFailed, http.StatusPreconditionRequired:
 		return failure{exitConflict, errors.New(text)}
 	case http.StatusUnauthorized, http.StatusForbidden:
-		if c.token == "" {
+		if box.token == "" {
 			text += " (no token was given; see -token)"
 		}
 		return failure{exitRefused, errors.New(text)}
@@ -270,14 +270,14 @@ func (c *client) problem(a answer, q question) error {
 }
 
 // get asks for JSON.
-func (c *client) get(ctx context.Context, path string, query url.Values, missing string) (answer, error) {
+func (box *client) get(ctx context.Context, path string, query url.Values, missing string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return c.ask(ctx, question{method: http.MethodGet, path: path, query: query, missing: missing})
+	return box.ask(ctx, question{method: http.MethodGet, path: path, query: query, missing: missing})
 }
 
 // send asks with a body of JSON, or none.
-func (c *client) send(ctx context.Context, method, path string, body any, header map[string]string, missing string) (answer, error) {
+func (box *client) send(ctx context.Context, method, path string, body any, header map[string]string, missing string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	q := question{method: method, path: path, header: map[string]string{}, missing: missing}
@@ -292,7 +292,7 @@ func (c *client) send(ctx context.Context, method, path string, body any, header
 		q.body, q.size = bytes.NewReader(data), int64(len(data))
 		q.header["Content-Type"] = "application/json"
 	}
-	return c.ask(ctx, q)
+	return box.ask(ctx, q)
 }
 
 // pageSize is how many documents are asked for at once.
@@ -304,8 +304,8 @@ type page struct {
 	Next  string            `json:"next"`
 }
 
-func (c *client) page(ctx context.Context, path string, query url.Values) (page, error) {
-	a, err := c.get(ctx, path, query, "")
+func (box *client) page(ctx context.Context, path string, query url.Values) (page, error) {
+	a, err := box.get(ctx, path, query, "")
 	if err != nil {
 		return page{}, err
 	}
@@ -317,8 +317,8 @@ func (c *client) page(ctx context.Context, path string, query url.Values) (page,
 }
 
 // all goes through a list that has no pages.
-func (c *client) all(ctx context.Context, path string, query url.Values, see func(json.RawMessage) error) error {
-	p, err := c.page(ctx, path, query)
+func (box *client) all(ctx context.Context, path string, query url.Values, see func(json.RawMessage) error) error {
+	p, err := box.page(ctx, path, query)
 	if err != nil {
 		return err
 	}
@@ -332,7 +332,7 @@ func (c *client) all(ctx context.Context, path string, query url.Values, see fun
 
 // each goes through all of a list, page by page, until most have been seen (0:
 // no end). The same page twice would never end: that is an error.
-func (c *client) each(ctx context.Context, path string, query url.Values, most int, see func(json.RawMessage) error) error {
+func (box *client) each(ctx context.Context, path string, query url.Values, most int, see func(json.RawMessage) error) error {
 	q := maps.Clone(query)
 	if q == nil {
 		q = url.Values{}
@@ -340,7 +340,7 @@ func (c *client) each(ctx context.Context, path string, query url.Values, most i
 	q.Set("limit", pageSize)
 	seen := map[string]bool{}
 	for n := 0; ; {
-		p, err := c.page(ctx, path, q)
+		p, err := box.page(ctx, path, q)
 		if err != nil {
 			return err
 		}

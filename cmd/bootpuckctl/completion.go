@@ -294,8 +294,9 @@ func suggestions(from words, last string, names func(words, map[string][]string)
 		return plainWords(firmwareNames())
 	case wordsCommand:
 		return commandWords(commands(), nil)
+	default:
+		return names(from, flags)
 	}
-	return names(from, flags)
 }
 
 // pairWords are the fields that may be set, and behind the "=" their values.
@@ -348,6 +349,7 @@ func (c *call) names(from words, flags map[string][]string) []candidate {
 		path, name, help = "requests", "code", "machine"
 	case wordsTree:
 		path, help = "trees", ""
+	default: // a kind of documents
 	}
 	var out []candidate
 	see := func(raw json.RawMessage) error {

@@ -402,7 +402,7 @@ func editable(at place, raw []byte) ([]byte, error) {
 // operator gives up by changing nothing more.
 func (c *call) editLoop(box *client, editor, file string, text []byte, at place, now answer) error {
 	var last error
-	for {
+	for range maxEdits {
 		if err := os.WriteFile(file, text, 0o600); err != nil {
 			return fmt.Errorf("write the file to edit: %w", err)
 		}
@@ -416,7 +416,7 @@ func (c *call) editLoop(box *client, editor, file string, text []byte, at place,
 		if err != nil {
 			return err
 		}
-		if string(edited) == string(text) {
+		if unread(edited) == unread(text) {
 			if last == nil {
 				c.say("%s is as it was", at.what)
 			}
@@ -433,29 +433,47 @@ func (c *call) editLoop(box *client, editor, file string, text []byte, at place,
 		if statusOf(err) != exitInvalid {
 			return err
 		}
-		last, text = err, withFaults(edited, err)
+		text, last = withFaults(edited, err)
 	}
+	return last
 }
 
-// withFaults puts what is wrong at the top of the text.
-func withFaults(text []byte, err error) []byte {
+// maxEdits is how often an editor is opened for one document: it may be a
+// script, which knows no end.
+const maxEdits = 50
+
+// unread is the text without its comments.
+func unread(text []byte) string {
+	var b strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "#") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// withFaults puts what is wrong at the top of the text, and moves the lines of
+// the faults along.
+func withFaults(text []byte, err error) ([]byte, error) {
 	body := string(text)
 	for strings.HasPrefix(body, "# wrong: ") {
 		_, body, _ = strings.Cut(body, "\n")
 	}
-	// The lines are those of the text as it will be shown.
 	faults, _ := errors.AsType[invalid](err)
 	if faults == nil {
-		return []byte("# wrong: " + visible(err.Error()) + "\n" + body)
+		return []byte("# wrong: " + visible(err.Error()) + "\n" + body), err
 	}
+	moved := slices.Clone(faults)
 	shift := len(faults) + strings.Count(body, "\n") - strings.Count(string(text), "\n")
 	var b strings.Builder
-	for _, f := range faults {
+	for i, f := range faults {
 		line := ""
 		if f.Line > 0 {
-			line = "line " + strconv.Itoa(f.Line+shift) + ": "
+			moved[i].Line += shift
+			line = "line " + strconv.Itoa(moved[i].Line) + ": "
 		}
 		fmt.Fprintf(&b, "# wrong: %s%s\n", line, visible(strings.TrimPrefix(f.Field+": "+f.What, ": ")))
 	}
-	return []byte(b.String() + body)
+	return []byte(b.String() + body), moved
 }

@@ -50,7 +50,7 @@ func usage(w io.Writer, table []*command) {
 	fmt.Fprintf(w, "\n%s", exitHelp)
 }
 
-// help is that of one command.
+// printHelp is the help of one command.
 func (c *command) printHelp(w io.Writer) {
 	fmt.Fprintf(w, "usage: bootpuckctl %s%s", c.name, c.argLine())
 	if len(c.allFlags()) > 0 {
@@ -95,7 +95,7 @@ func printFields(w io.Writer, list []field, prefix string) {
 			continue
 		}
 		if f.typ == typeObject {
-			fmt.Fprintf(w, "  %-24s %s\n", prefix+f.name, f.help)
+			printField(w, prefix+f.name, f.help)
 			printFields(w, f.sub, prefix+f.name+".")
 			continue
 		}
@@ -107,8 +107,12 @@ func printFields(w io.Writer, list []field, prefix string) {
 		if f.typ == typeTexts || f.typ == typeLists {
 			name += ".NAME"
 		}
-		fmt.Fprintf(w, "  %-24s %s\n", name+"="+f.typ.short(), text)
+		printField(w, name+"="+f.typ.short(), text)
 	}
+}
+
+func printField(w io.Writer, name, text string) {
+	fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %-27s %s", name, text), " "))
 }
 
 // runHelp is "help" with the words of a command.

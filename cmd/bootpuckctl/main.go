@@ -58,7 +58,7 @@ func run(ctx context.Context, line []string, std stdio) int {
 	table := commands()
 	p, err := parseLine(table, line)
 	if errors.Is(err, errHelp) {
-		return help(std, table, p)
+		return help(std, p)
 	}
 	if err != nil {
 		complain(std.errOut, p.cmd, err)
@@ -77,7 +77,7 @@ func run(ctx context.Context, line []string, std stdio) int {
 }
 
 // help answers -help, which may stand anywhere.
-func help(std stdio, table []*command, p parsed) int {
+func help(std stdio, p parsed) int {
 	words := p.words
 	if p.cmd != nil {
 		words = strings.Fields(p.cmd.name)

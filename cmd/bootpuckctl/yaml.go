@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -16,6 +18,9 @@ import (
 // parseYAML reads one document of YAML, which JSON is too. Anchors are refused:
 // a document is what it says, nothing is multiplied.
 func parseYAML(file string, data []byte) (*yaml.Node, error) {
+	if json.Valid(data) {
+		data = joinSurrogates(data)
+	}
 	loader, err := yaml.NewLoader(bytes.NewReader(data), yaml.WithUniqueKeys(true))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", file, err)
@@ -38,6 +43,30 @@ func parseYAML(file string, data []byte) (*yaml.Node, error) {
 		root = root.Content[0]
 	}
 	return root, nil
+}
+
+// joinSurrogates writes the two halves by which JSON escapes a character beyond
+// U+FFFF as the one that YAML knows.
+func joinSurrogates(text []byte) []byte {
+	var b bytes.Buffer
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' || i+1 == len(text) {
+			b.WriteByte(text[i])
+			continue
+		}
+		if i+12 <= len(text) && text[i+1] == 'u' && text[i+6] == '\\' && text[i+7] == 'u' {
+			high, errHigh := strconv.ParseUint(string(text[i+2:i+6]), 16, 16)
+			low, errLow := strconv.ParseUint(string(text[i+8:i+12]), 16, 16)
+			if r := utf16.DecodeRune(rune(high), rune(low)); errHigh == nil && errLow == nil && r != unicode.ReplacementChar {
+				fmt.Fprintf(&b, `\U%08x`, r)
+				i += 11
+				continue
+			}
+		}
+		b.Write(text[i : i+2])
+		i++
+	}
+	return b.Bytes()
 }
 
 // yamlFault gives the library's complaint the form of ours.

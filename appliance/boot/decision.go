@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -169,7 +170,7 @@ func (d *deciding) unknownPolicy() bool {
 }
 
 func (d *deciding) group() bool {
-	for _, name := range d.m.Groups {
+	for _, name := range d.m.Groups[:min(len(d.m.Groups), MaxTags)] {
 		g, ok := d.c.Groups[name]
 		switch {
 		case !ok:
@@ -186,6 +187,7 @@ func (d *deciding) group() bool {
 
 func (d *deciding) rule() bool {
 	left := 0
+	d.out.Steps = slices.Grow(d.out.Steps, min(len(d.c.Rules), stepsKept)+2)
 	for i := range d.c.Rules {
 		r := &d.c.Rules[i]
 		ok, why := false, "the rule is switched off"
@@ -200,9 +202,6 @@ func (d *deciding) rule() bool {
 		case len(d.out.Steps) >= stepsKept:
 			left++
 		default:
-			if d.out.Steps == nil {
-				d.out.Steps = make([]Step, 0, min(len(d.c.Rules), stepsKept)+4)
-			}
 			d.step(SourceRule, r.Name, false, why)
 		}
 	}

@@ -208,6 +208,10 @@ func TestIdentify(t *testing.T) {
 		{"serial number for the first time", "m mac=a!", "mac=a serial=S1", "m weak"},
 		{"identifier not told", "m uuid=1 mac=a", "mac=a", "m weak"},
 		{"junk instead of the identifier", "m uuid=1 mac=a", "mac=a uuid=ff", "m doubt"},
+		{"a serial number instead of the identifier", "m uuid=1 mac=a", "mac=a serial=S2", "m doubt"},
+		{"a serial number instead of the identifier, given", "m uuid=1 mac=a!", "mac=a serial=S2", "m doubt"},
+		{"an identifier instead of the serial number", "m serial=S1 mac=a", "mac=a uuid=1", "m doubt"},
+		{"junk, and the record has a serial number", "m serial=S1 mac=a", "mac=a uuid=ff", "m weak"},
 		{"junk, as ever", "m mac=a", "mac=a uuid=ff", "m weak"},
 		{"junk, and the record has junk", "m uuid=ff mac=a", "mac=a uuid=ff", "m weak"},
 
@@ -244,13 +248,15 @@ func TestIdentify(t *testing.T) {
 		{"clones, one in each order", "m uuid=1 mac=a;n uuid=swapped1 mac=b", "uuid=1 mac=b", "n weak m"},
 		{"two records of one machine", "m uuid=1 serial=S1 mac=a;n uuid=1 serial=S1 mac=b", "uuid=1 serial=S1 mac=b", "n weak m"},
 		{"two records of one machine, new card", "m uuid=1 serial=S1 mac=a;n uuid=1 serial=S1 mac=b", "uuid=1 serial=S1 mac=c", "- doubt m n"},
-		{"clone whose record has no serial number yet", "m uuid=1 serial=S1 mac=a;n uuid=1 mac=b", "uuid=1 serial=S2 mac=b", "n weak m"},
+		{"clone whose record has no serial number yet", "m uuid=1 serial=S1 mac=a;n uuid=1 mac=b", "uuid=1 serial=S2 mac=b", "n doubt m"},
+		{"clone whose record has no serial number yet, written down", "m uuid=1 serial=S1 mac=a;n uuid=1 mac=b!", "uuid=1 serial=S2 mac=b", "n weak m"},
 
 		// Serial numbers used twice, or kept while the board was replaced.
 		{"new board", "m uuid=1 serial=S1 mac=a", "uuid=2 serial=S1 mac=b", "- doubt m"},
 		{"serial number used twice", "m serial=S1 mac=a;n serial=S1 mac=b", "serial=S1 mac=b", "n weak m"},
 		{"serial number used twice, new card", "m serial=S1 mac=a;n serial=S1 mac=b", "serial=S1 mac=c", "- doubt m n"},
-		{"serial number used twice, one has another identifier", "m serial=S1 mac=a;n uuid=1 serial=S1 mac=b", "uuid=2 serial=S1 mac=a", "m weak n"},
+		{"serial number used twice, one has another identifier", "m serial=S1 mac=a;n uuid=1 serial=S1 mac=b", "uuid=2 serial=S1 mac=a", "m doubt n"},
+		{"serial number used twice, one has another identifier, written down", "m serial=S1 mac=a!;n uuid=1 serial=S1 mac=b", "uuid=2 serial=S1 mac=a", "m weak n"},
 
 		// They point to different machines.
 		{"identifier here, serial number there", "m uuid=1 mac=a;n serial=S1 mac=b", "uuid=1 serial=S1 mac=a", "m doubt n"},

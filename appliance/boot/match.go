@@ -27,6 +27,30 @@ type matchTest struct {
 	wanted string // `"thinkpad*" or "optiplex*"`
 	fits   func(v *view) bool
 	told   func(v *view) string
+
+	// The sentences of a rule that loses are prepared, because most rules lose:
+	// one allocation each, or none when the machine told nothing.
+	before, after, untold string
+}
+
+func newTest(what string, values []string, fits func(*view) bool, told func(*view) string) matchTest {
+	w := wanted(values)
+	return matchTest{
+		what: what, wanted: w, fits: fits, told: told,
+		before: "the " + what + " is ", after: "; wanted is " + w, untold: "the " + what + " is not known; wanted is " + w,
+	}
+}
+
+// why says how what was told differs from what is wanted.
+func (t *matchTest) why(v *view) string {
+	told := t.told(v)
+	switch {
+	case told == "":
+		return t.untold
+	case plain(told) && strings.IndexByte(told, '"') < 0 && strings.IndexByte(told, '\\') < 0:
+		return t.before + `"` + told + `"` + t.after
+	}
+	return t.before + strconv.Quote(told) + t.after
 }
 
 // pattern is a folded text; prefix for one that ended with "*".
@@ -60,6 +84,8 @@ type view struct {
 	firmware                           Firmware
 	arch                               Arch
 	archKnown                          bool
+	addr                               string            // in text, once a rule wants it
+	vars                               map[string]string // folded, once a rule wants them
 }
 
 func fold(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
@@ -163,6 +189,19 @@ func (v *view) variable(name string) string {
 	return ""
 }
 
+// folded is variable for comparisons; many rules ask for the same ones.
+func (v *view) folded(name string) string {
+	x, ok := v.vars[name]
+	if !ok {
+		if v.vars == nil {
+			v.vars = map[string]string{}
+		}
+		x = fold(v.variable(name))
+		v.vars[name] = x
+	}
+	return x
+}
+
 // VariableName is the name under which a parameter of the boot script is kept:
 // the two that many hand-written scripts spell without a dash get it.
 func VariableName(name string) string {
@@ -207,11 +246,10 @@ func CompileMatch(m Match) (Matcher, FieldErrors) {
 }
 
 // nothing matches no machine: what became of a Match that does not compile.
-var nothing = Matcher{tests: []matchTest{{
-	what: "rule", wanted: "one that can be used",
-	fits: func(*view) bool { return false },
-	told: func(*view) string { return "" },
-}}}
+var nothing = Matcher{tests: []matchTest{newTest("rule", []string{"one that can be used"},
+	func(*view) bool { return false },
+	func(*view) string { return "" },
+)}}
 
 // Match says whether the machine fits, and in one sentence why or why not.
 func (m Matcher) Match(mc Machine, s Sighting) (ok bool, why string) {
@@ -224,11 +262,7 @@ func (m Matcher) match(v *view) (bool, string) {
 		if t.fits(v) {
 			continue
 		}
-		told := t.told(v)
-		if told == "" {
-			return false, "the " + t.what + " is not known; wanted is " + t.wanted
-		}
-		return false, "the " + t.what + " is " + strconv.Quote(told) + "; wanted is " + t.wanted
+		return false, t.why(v)
 	}
 	if m.all == "" {
 		return true, "it matches every machine"
@@ -258,7 +292,7 @@ func (b *matchBuilder) counted(field string, n int) bool {
 }
 
 func (b *matchBuilder) add(what string, values []string, fits func(*view) bool, told func(*view) string) {
-	b.tests = append(b.tests, matchTest{what: what, wanted: wanted(values), fits: fits, told: told})
+	b.tests = append(b.tests, newTest(what, values, fits, told))
 }
 
 // wanted lists values for a sentence.
@@ -476,10 +510,10 @@ func (b *matchBuilder) subnet(values []string) {
 	b.add("address", values, func(v *view) bool {
 		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(v.s.Addr.Unmap()) })
 	}, func(v *view) string {
-		if !v.s.Addr.IsValid() {
-			return ""
+		if v.addr == "" && v.s.Addr.IsValid() {
+			v.addr = v.s.Addr.String()
 		}
-		return v.s.Addr.String()
+		return v.addr
 	})
 }
 
@@ -503,7 +537,7 @@ func (b *matchBuilder) variables(vars map[string][]string) {
 			continue
 		}
 		kept := VariableName(name)
-		b.texts(field, "variable "+name, vars[name], func(v *view) string { return fold(v.variable(kept)) })
+		b.texts(field, "variable "+name, vars[name], func(v *view) string { return v.folded(kept) })
 	}
 }
 

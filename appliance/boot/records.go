@@ -224,7 +224,13 @@ func (q *identifying) narrow(list []candidate, why string) Identity {
 	others := names(q.byGUID, q.bySerial, q.byMAC)
 	switch {
 	case len(with) == 1:
-		id := q.settle(with[0], ConfidenceWeak, why+"; the hardware address is that of this one")
+		confidence := ConfidenceWeak
+		if c := &with[0]; !c.nic.Given && (q.guid && c.guid == unknown || q.serial && c.serial == unknown) {
+			// The record would learn from a client that it shares no name of
+			// its own with.
+			confidence = ConfidenceDoubt
+		}
+		id := q.settle(with[0], confidence, why+"; the hardware address is that of this one")
 		id.Others = append(id.Others, others...)
 		return id
 	case len(with) > 1:
@@ -282,9 +288,9 @@ func (q *identifying) address() Identity {
 	shared := len(all) > 1 || len(fit) == 0 || slices.ContainsFunc(all, func(c candidate) bool { return c.nic.Shared })
 	if !shared {
 		id := Identity{ID: fit[0].ID, Confidence: ConfidenceWeak, Why: "the hardware address is that of this machine, and nothing else tells"}
-		if !q.guid && !q.s.GUID.IsZero() && UsableGUID(fit[0].GUID) {
+		if q.elsewhere(&fit[0]) {
 			id.Confidence = ConfidenceDoubt
-			id.Why = "the hardware address is that of this machine, but the identifier is one that no machine of its own has"
+			id.Why = "the hardware address is that of this machine, but the client tells nothing of the identifier or serial number that it has"
 		}
 		return id
 	}
@@ -309,6 +315,21 @@ func (q *identifying) address() Identity {
 		id.ID = best.ID
 	}
 	return id
+}
+
+// elsewhere says whether the client has a name of its own, and none that the
+// record knows, though the record has one too: another machine in the same dock
+// looks like this. Were it taken for this one, the record would learn its name.
+func (q *identifying) elsewhere(c *candidate) bool {
+	switch {
+	case c.guid == agrees || c.serial == agrees:
+		return false
+	case UsableGUID(c.GUID):
+		return q.serial || !q.s.GUID.IsZero() // a junk identifier is not this one either
+	case UsableSerial(c.Serial):
+		return q.guid
+	}
+	return false
 }
 
 // rank orders the records of a shared address for a client that tells nothing

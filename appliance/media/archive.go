@@ -302,13 +302,13 @@ func zipEntries(r io.ReaderAt, size int64, limit int) (int, error) {
 // broken makes an ArchiveError of what a library says about a damaged archive.
 // What is ours, a full disk, a visitor that had enough, stays as it is.
 func broken(entry string, err error) error {
-	what := ""
+	var what string
 	switch _, ours := errors.AsType[*ArchiveError](err); {
 	case errors.Is(err, errBomb):
 		return tooLarge(entry, "the archive unpacks to too much: %v", err)
 	case ours:
 		return err
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		what = "the archive is cut short"
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, tar.ErrHeader):
 		what = "the archive is damaged, or something follows its end"

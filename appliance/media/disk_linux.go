@@ -17,7 +17,7 @@ func freeSpace(dir string) (octets, files int64, err error) {
 	if st.Files > 0 {
 		files = int64(st.Ffree)
 	}
-	return int64(st.Bavail) * int64(st.Bsize), files, nil
+	return int64(st.Bavail) * int64(st.Bsize), files, nil //nolint:unconvert // int32 on some machines
 }
 
 // syncTree brings a folder and everything in it to the disk. One call for the

@@ -3,8 +3,10 @@ package media
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -61,7 +63,7 @@ func FuzzResolve(f *testing.F) {
 		s.sync = func(string) error { return nil } // waiting for the disk finds nothing
 		p := newPlan(s.limits)
 		for _, h := range []header{{name: "z/y/x", kind: isFile}, {name: name1, kind: isLink, target: to1}, {name: name2, kind: isLink, target: to2}} {
-			if _, err := p.add(h); err != nil {
+			if err := p.add(h); err != nil {
 				return
 			}
 		}
@@ -73,5 +75,45 @@ func FuzzResolve(f *testing.F) {
 			t.Fatalf("planned, but: %v", err)
 		}
 		contained(t, s)
+	})
+}
+
+// FuzzWalk: reading and planning, which is all that most archives come to, ends
+// in a plan within the limits or in an error about the archive.
+func FuzzWalk(f *testing.F) {
+	small := tarOf(f, file("a", "x"), symlink("b", "a"))
+	f.Add(small, "")
+	f.Add(gz(f, small), FormatTarGz)
+	f.Add(zipOf(f, file("a", "x"), symlink("l", "../a")), FormatZip)
+	// A local header that is not there.
+	lost := zipOf(f, file("a", "x"))
+	lost[bytes.LastIndex(lost, []byte("PK\x01\x02"))+42] = 0xff
+	f.Add(lost, FormatZip)
+	f.Add(tarOf(f, item{typ: 'g', body: "x"}, file(strings.Repeat("n", 200), "x")), FormatTar)
+	limits := Limits{Total: 1 << 20, File: 1 << 19, Entries: 100}.filled()
+	f.Fuzz(func(t *testing.T, b []byte, said string) {
+		a := &stored{file: bytes.NewReader(b), size: int64(len(b)), limits: limits}
+		p := newPlan(limits)
+		var err error
+		if a.format, err = formatOf(a.file, said); err == nil {
+			err = a.walk(t.Context(), func(h header, _ io.Reader) error { return p.add(h) })
+		}
+		if err == nil {
+			err = p.finish()
+		}
+		if err != nil {
+			if _, ok := errors.AsType[*ArchiveError](err); !ok {
+				t.Errorf("an error that is not the archive's: %v", err)
+			}
+			return
+		}
+		if p.entries > limits.Entries || p.bytes > limits.Total {
+			t.Errorf("%d entries, %d octets", p.entries, p.bytes)
+		}
+		for _, name := range p.links {
+			if _, what := p.resolve(name); what != "" {
+				t.Errorf("%q %s", name, what)
+			}
+		}
 	})
 }

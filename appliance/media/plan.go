@@ -98,33 +98,33 @@ func cleanName(raw string) (clean, what string) {
 	return strings.Join(parts, "/"), ""
 }
 
-// add takes the next entry and returns its clean name.
-func (p *plan) add(h header) (string, error) {
+// add takes the next entry.
+func (p *plan) add(h header) error {
 	name, what := cleanName(h.name)
 	if what != "" {
-		return "", refuse(h.name, "%s", what)
+		return refuse(h.name, "%s", what)
 	}
 	if err := p.count(h); err != nil {
-		return "", err
+		return err
 	}
 	if name == "." {
 		if h.kind != isDir {
-			return "", refuse(h.name, "the tree itself is a folder")
+			return refuse(h.name, "the tree itself is a folder")
 		}
-		return name, nil
+		return nil
 	}
 	if err := p.parents(name, h); err != nil {
-		return "", err
+		return err
 	}
 	if old, ok := p.nodes[name]; ok {
 		switch {
 		case old.kind == isDir && h.kind == isDir: // folders are often named twice
 			old.raw = h.name
-			return name, nil
+			return nil
 		case old.kind == isDir && h.kind == isLink:
-			return "", refuse(h.name, "a link in place of a folder that has entries")
+			return refuse(h.name, "a link in place of a folder that has entries")
 		}
-		return "", refuse(h.name, "is there twice")
+		return refuse(h.name, "is there twice")
 	}
 	n := &node{kind: h.kind, raw: h.name, target: h.target}
 	switch h.kind {
@@ -132,28 +132,28 @@ func (p *plan) add(h header) (string, error) {
 		p.blocks += 4096
 	case isFile:
 		if err := p.file(h); err != nil {
-			return "", err
+			return err
 		}
 	case isLink:
 		if err := checkTarget(h); err != nil {
-			return "", err
+			return err
 		}
 		p.links = append(p.links, name)
 		p.names += len(h.target)
 	case isHardLink:
 		to, what := cleanName(h.target)
 		if what != "" {
-			return "", refuse(h.name, "a hard link to %q: %s", clip(h.target), what)
+			return refuse(h.name, "a hard link to %q: %s", clip(h.target), what)
 		}
 		if old, ok := p.nodes[to]; !ok || old.kind != isFile && old.kind != isHardLink {
-			return "", refuse(h.name, "a hard link to %q, which is no file of the archive before it", clip(h.target))
+			return refuse(h.name, "a hard link to %q, which is no file of the archive before it", clip(h.target))
 		}
 		n.target = to
 		p.hard = append(p.hard, name)
 		p.files++
 	}
 	p.nodes[name] = n
-	return name, nil
+	return nil
 }
 
 // count is the part of add that bounds entries and names.

@@ -368,7 +368,7 @@ func (s *Store) build(ctx context.Context, tmp, name string, r io.Reader, format
 		return Tree{}, err
 	}
 	p := newPlan(s.limits)
-	if err = st.walk(ctx, func(h header, _ io.Reader) error { _, err := p.add(h); return err }); err != nil {
+	if err = st.walk(ctx, func(h header, _ io.Reader) error { return p.add(h) }); err != nil {
 		return Tree{}, err
 	}
 	if err = p.finish(); err != nil {

@@ -115,6 +115,9 @@ func Main(ctx context.Context, s *settings.Settings, state *StateKeeper, log *Lo
 	} else if err := bootfiles.Verify(); err != nil {
 		return fmt.Errorf("boot files in this program are damaged: %w", err)
 	}
+	if err := system.ReleaseProgram(); err != nil {
+		log.Debug("the boot files stay in memory", "error", err)
+	}
 	box, err := New(Config{
 		Settings: s, Version: Version(), Log: log.Logger, LogDropped: log.writer.Dropped,
 		Bootfiles: bootfiles.FS(), Missing: missing, State: state,

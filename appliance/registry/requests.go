@@ -46,7 +46,7 @@ func newRequests() *requests {
 
 // ask enters a request, or finds the one that the machine made before. The
 // reason is why there is nothing to wait for.
-func (q *requests) ask(m boot.Machine, s boot.Sighting, profile, code string, now time.Time) (*request, boot.Reason) {
+func (q *requests) ask(m boot.Machine, s boot.Sighting, profile string, newCode func() string, now time.Time) (*request, boot.Reason) {
 	who := string(m.ID)
 	if who == "" {
 		who = string(s.MAC) + " " + s.GUID.String()
@@ -62,8 +62,9 @@ func (q *requests) ask(m boot.Machine, s boot.Sighting, profile, code string, no
 	if len(q.byCode) >= MaxRequests {
 		return nil, boot.ReasonTooManyRequests
 	}
-	if _, taken := q.byCode[code]; taken {
-		return nil, boot.ReasonTooManyRequests // one in a million; it asks again
+	code := newCode()
+	for q.byCode[code] != nil {
+		code = newCode()
 	}
 	r := &request{
 		Request: Request{Code: code, Machine: m.ID, Name: m.Name, Profile: profile, Asked: now, Seen: keep(boot.Sighting{}, s)},

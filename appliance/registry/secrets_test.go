@@ -19,11 +19,11 @@ func TestOtherMachinesAnswer(t *testing.T) {
 
 	t.Run("spoofed query", func(t *testing.T) {
 		for name, a := range map[string]Ask{
-			"address is the thief's":  {Sighting: victim.sighting(), Proof: boot.ProofAgainst, From: thief.addr},
-			"address is nobody's":     {Sighting: victim.sighting(), Proof: boot.ProofNone, From: thief.addr},
-			"behind a router":         {Sighting: victim.sighting(), Proof: boot.ProofNone, Routed: true, From: thief.addr},
-			"identifier with own MAC": {Sighting: boot.Sighting{MAC: thief.mac, GUID: victim.guid, Serial: victim.serial}, Proof: boot.ProofSeen, From: thief.addr},
-			"serial with own MAC":     {Sighting: boot.Sighting{MAC: thief.mac, Serial: victim.serial, Manufacturer: "ACME"}, Proof: boot.ProofSeen, From: thief.addr},
+			"address is the thief's":                     {Sighting: victim.sighting(), Proof: boot.ProofAgainst, From: thief.addr},
+			"address is nobody's":                        {Sighting: victim.sighting(), Proof: boot.ProofNone, From: thief.addr},
+			"behind a router":                            {Sighting: victim.sighting(), Proof: boot.ProofNone, Routed: true, From: thief.addr},
+			"identifier with own MAC":                    {Sighting: boot.Sighting{MAC: thief.mac, GUID: victim.guid, Serial: victim.serial}, Proof: boot.ProofSeen, From: thief.addr},
+			"serial with own MAC":                        {Sighting: boot.Sighting{MAC: thief.mac, Serial: victim.serial, Manufacturer: "ACME"}, Proof: boot.ProofSeen, From: thief.addr},
 			"MAC alone, of a machine with an identifier": {Sighting: boot.Sighting{MAC: victim.mac}, Proof: boot.ProofAgainst, From: thief.addr},
 		} {
 			a.Base = base
@@ -89,8 +89,10 @@ func TestOtherMachinesAnswer(t *testing.T) {
 func TestAnswerEnds(t *testing.T) {
 	c := machine(1)
 	for name, end := range map[string]func(f *fixture, id boot.MachineID, p boot.Plan){
-		"time":      func(f *fixture, _ boot.MachineID, _ boot.Plan) { f.clock.add(answerTime) },
-		"failed":    func(f *fixture, _ boot.MachineID, p boot.Plan) { f.Callback(p.CallbackToken, boot.CallbackFailed, "", c.later()) },
+		"time": func(f *fixture, _ boot.MachineID, _ boot.Plan) { f.clock.add(answerTime) },
+		"failed": func(f *fixture, _ boot.MachineID, p boot.Plan) {
+			f.Callback(p.CallbackToken, boot.CallbackFailed, "", c.later())
+		},
 		"disarmed":  func(f *fixture, id boot.MachineID, _ boot.Plan) { _ = f.Unassign(id, MatchAny) },
 		"new one":   func(f *fixture, id boot.MachineID, _ boot.Plan) { f.assign(id, "rescue", boot.AssignAlways) },
 		"deleted":   func(f *fixture, id boot.MachineID, _ boot.Plan) { _ = f.Delete(kindMachines, string(id), MatchAny) },

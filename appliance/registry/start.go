@@ -473,9 +473,8 @@ func (r *Registry) awaited(k *token, ask Ask, now time.Time) (boot.Plan, boot.Re
 // entry of a menu.
 func (p *planning) wait(c boot.Choice, profile string, now time.Time) boot.Plan {
 	r := p.r
-	code := r.newCode(requestCode)
 	r.mu.Lock()
-	q, reason := r.requests.ask(p.o.machine, p.o.sighting, profile, code, now)
+	q, reason := r.requests.ask(p.o.machine, p.o.sighting, profile, func() string { return r.newCode(requestCode) }, now)
 	r.mu.Unlock()
 	if reason != boot.ReasonNone {
 		c.Action, c.Reason = boot.ActionLocal, reason

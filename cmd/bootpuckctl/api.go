@@ -31,7 +31,7 @@ func (c *call) fetch(ctx context.Context, path string, header http.Header) (*htt
 	}
 	r, err := box.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("reach the box: %w (is it on, and is -box right?)", err)
+		return nil, unreached(err)
 	}
 	return r, nil
 }

@@ -207,7 +207,7 @@ func (box *client) ask(ctx context.Context, q question) (answer, error) {
 	}
 	r, err := box.http.Do(req)
 	if err != nil {
-		return answer{}, fmt.Errorf("reach the box: %w (is it on, and is -box right?)", err)
+		return answer{}, unreached(err)
 	}
 	defer r.Body.Close()
 	limit := q.limit
@@ -223,6 +223,17 @@ func (box *client) ask(ctx context.Context, q question) (answer, error) {
 		return a, nil
 	}
 	return a, box.problem(a, q)
+}
+
+// unreached is why there is no answer.
+func unreached(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return errors.New("interrupted")
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("the box did not answer in time")
+	}
+	return fmt.Errorf("reach the box: %w (is it on, and is -box right?)", err)
 }
 
 // problem is the error of an answer that is none of success.

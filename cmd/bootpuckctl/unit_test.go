@@ -178,7 +178,7 @@ func TestParseLine(t *testing.T) {
 		"tree upload a b -progress=false -- ": `unexpected argument ""`,
 	} {
 		p, err := parseLine(commands(), strings.Split(line, " "))
-		got := ""
+		var got string
 		if err != nil {
 			got = err.Error()
 		} else {
@@ -201,14 +201,14 @@ func TestParseLine(t *testing.T) {
 
 func TestVisible(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain ä 漢":           "plain ä 漢",
-		"a\x1b[2J\x07\x7f":    `a\x1b[2J\x07\x7f`,
-		"a\u0085\u009bb":      `a\x85\x9bb`,
+		"plain ä 漢":            "plain ä 漢",
+		"a\x1b[2J\x07\x7f":     `a\x1b[2J\x07\x7f`,
+		"a\u0085\u009bb":       `a\x85\x9bb`,
 		"x\u202ey\u2028\u200d": `x\u202ey\u2028\u200d`,
-		"\xff\xfe":            `\xff\xfe`,
-		"\uFFFD":              "\uFFFD",
-		"a\n\tb\r":            `a\n\tb\r`,
-		"\U000e0041":          `\udb40\udc41`,
+		"\xff\xfe":             `\xff\xfe`,
+		"\uFFFD":               "\uFFFD",
+		"a\n\tb\r":             `a\n\tb\r`,
+		"\U000e0041":           `\udb40\udc41`,
 	} {
 		if got := visible(in); got != want {
 			t.Errorf("%q: %s, want %s", in, got, want)

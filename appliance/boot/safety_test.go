@@ -28,8 +28,13 @@ func TestNothingDestructiveByChance(t *testing.T) {
 	modes := []AssignMode{"", AssignAlways, AssignOnce, AssignArmed}
 	proofs := []Proof{ProofNone, ProofSeen, ProofAgainst}
 	levels := []Confidence{ConfidenceFull, ConfidenceGood, ConfidenceWeak, ConfidenceNone, ConfidenceDoubt, ConfidenceShared, ""}
+	if testing.Short() {
+		levels = []Confidence{ConfidenceFull, ConfidenceWeak, ConfidenceDoubt}
+		delete(catalogs, "ask")
+	}
 	handed, decisions := 0, 0
 	for name, catalog := range catalogs {
+		fresh := *assignment(t, catalog, "wipe", AssignArmed)
 		for _, mode := range modes {
 			for _, state := range states {
 				for _, proof := range proofs {
@@ -43,8 +48,8 @@ func TestNothingDestructiveByChance(t *testing.T) {
 								s.Now = noon.Add(2 * ArmTime)
 							}
 							if mode != "" || bits&16 != 0 {
-								m.Assignment = assignment(t, catalog, "wipe", AssignArmed)
-								m.Assignment.Mode, m.Assignment.State = mode, state
+								a := fresh
+								a.Mode, a.State, m.Assignment = mode, state, &a
 							}
 							if bits&32 != 0 {
 								m.MACs = []NIC{{MAC: macOf("b"), First: noon.Add(-time.Hour)}}
@@ -99,6 +104,7 @@ func TestSensitiveNeedsProof(t *testing.T) {
 		{"nobody said", nil, func(_ *Machine, s *Situation) { s.Confidence = "" }, ReasonIdentityDoubt},
 
 		{"by identifier", nil, func(_ *Machine, s *Situation) { s.Confidence = ConfidenceGood }, ""},
+		{"by identifier, one card and no serial number", nil, func(m *Machine, s *Situation) { s.Confidence, m.Serial = ConfidenceGood, "" }, ""},
 		{"by an identifier that several cards came with", nil, func(m *Machine, s *Situation) {
 			s.Confidence, m.Serial = ConfidenceGood, ""
 			m.MACs = append([]NIC{{MAC: macOf("b")}}, own...)
@@ -152,7 +158,7 @@ func TestSensitiveNeedsProof(t *testing.T) {
 			m.MACs = []NIC{{MAC: macOf("b"), First: noon.Add(-time.Hour)}, {MAC: own[0].MAC, First: noon.Add(time.Minute)}}
 		}, ReasonIdentityNewNIC},
 		{"a card seen after arming, besides one that was written down", nil, func(m *Machine, _ *Situation) {
-			m.MACs = []NIC{{MAC: macOf("b"), Given: true}, {MAC: own[0].MAC, First: noon.Add(time.Minute)}}
+			m.MACs = []NIC{{MAC: macOf("b"), Given: true, First: noon.Add(time.Hour)}, {MAC: own[0].MAC, First: noon.Add(time.Minute)}}
 		}, ReasonIdentityNewNIC},
 		{"two cards that were seen before arming", nil, func(m *Machine, _ *Situation) {
 			m.MACs = []NIC{{MAC: macOf("b"), First: noon.Add(-time.Hour)}, {MAC: own[0].MAC, First: noon.Add(-time.Minute)}}
@@ -204,6 +210,23 @@ func TestSensitiveNeedsProof(t *testing.T) {
 					t.Errorf("not sensitive: %s", outcome(got))
 				}
 			})
+		}
+	}
+}
+
+// TestNotSensitive: a disk without a password and a profile that everybody may
+// have need no proof.
+func TestNotSensitive(t *testing.T) {
+	catalog := siteOf(t, func(d *documents) {
+		d.targets = append(d.targets, Target{Name: "open", Kind: TargetSAN, SAN: &SAN{Protocol: SANAoE, Shelf: "e0.0"}})
+		d.profiles = append(d.profiles, Profile{Name: "open", Target: "open"})
+	})
+	for _, profile := range []string{"open", "live", "local", "main"} {
+		m, s := asking()
+		m.Assignment = assignment(t, catalog, profile, AssignAlways)
+		s.Proof, s.Confidence, s.NewMAC = ProofAgainst, ConfidenceNone, true
+		if got := Choose(catalog, m, s); got.Profile != profile || got.Source != SourceMachine {
+			t.Errorf("%s: %s", profile, outcome(got))
 		}
 	}
 }

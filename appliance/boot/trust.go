@@ -40,7 +40,7 @@ func (d *deciding) trust(a *Assignment) (Reason, string) {
 // doubt says why it is not sure which machine this is; nothing when it is.
 func (d *deciding) doubt() string {
 	m, mac := d.m, d.s.Sighting.MAC
-	n, known := m.nic(mac)
+	n, _ := m.nic(mac)
 	switch d.s.Confidence {
 	case ConfidenceFull:
 	case ConfidenceGood:
@@ -52,9 +52,9 @@ func (d *deciding) doubt() string {
 	case ConfidenceWeak:
 		told := !d.s.Sighting.GUID.IsZero() || UsableGUID(m.GUID)
 		switch {
-		case known && n.Shared:
+		case n.Shared:
 			return "it is known by a hardware address that other machines use too"
-		case known && n.Given:
+		case n.Given:
 		case told:
 			return "it is known by its hardware address alone, and that one may be a dock's; write down this machine's card"
 		}
@@ -77,7 +77,7 @@ func (d *deciding) newCard(a *Assignment) bool {
 	mac := d.s.Sighting.MAC
 	n, known := d.m.nic(mac)
 	switch {
-	case known && n.Given:
+	case n.Given:
 		return false
 	case d.s.NewMAC:
 		return true
@@ -95,7 +95,7 @@ func (d *deciding) newCard(a *Assignment) bool {
 		return true // older ones may have been pushed out
 	}
 	for _, o := range d.m.MACs {
-		if o.MAC != mac && (o.Given || o.First.Before(n.First)) {
+		if o.Given || o.First.Before(n.First) {
 			return true
 		}
 	}

@@ -29,6 +29,9 @@ var equivalents = map[string]string{
 
 	`memory.go place: m.byAddr[addr] == e → false`: "placing it where it is changes nothing",
 
+	`trust.go sensitive: t.Destructive → false`: "a destructive target is armed, and what is armed is sensitive",
+	`trust.go trust: "" → "mutant"`:             "nobody is told why nothing is wrong",
+
 	`settings.go checkFile: ok → true`: "an architecture outside the registry has no HTTP variant",
 
 	`env.go isBroadcast: !p.Addr().Is4() → false`:          "an IPv6 network contains no IPv4 address",

@@ -24,6 +24,7 @@ type mutant struct {
 	line     int
 	function string
 	what     string // what is changed into what
+	own      bool   // as its target's
 
 	noticed string   // by what; empty: it survives
 	cases   []string // conformance cases that fail
@@ -86,12 +87,13 @@ type maker struct {
 	next    int
 	stack   []ast.Node
 	limit   []string
+	own     bool
 }
 
 // instrument returns the files of a package with all mutants compiled in, and
 // the mutants, numbered from first+1.
 func instrument(root string, t target, first int) (files map[string][]byte, mutants []*mutant, err error) {
-	m := &maker{fset: token.NewFileSet(), dir: t.dir, next: first, limit: t.functions}
+	m := &maker{fset: token.NewFileSet(), dir: t.dir, next: first, limit: t.functions, own: t.own}
 	names, err := filepath.Glob(filepath.Join(root, t.dir, "*.go"))
 	if err != nil {
 		return nil, nil, err
@@ -209,7 +211,7 @@ func (m *maker) add(n ast.Node, function, before, after, what string) {
 	m.next++
 	what = strings.Join(strings.Fields(what), " ")
 	m.mutants = append(m.mutants, &mutant{
-		id: m.next, file: m.dir + "/" + m.name, line: m.fset.Position(n.Pos()).Line, function: function, what: what,
+		id: m.next, file: m.dir + "/" + m.name, line: m.fset.Position(n.Pos()).Line, function: function, what: what, own: m.own,
 	})
 	m.edits = append(m.edits,
 		edit{m.offset(n.Pos()), fmt.Sprintf(before, m.next), m.next, false},
@@ -331,6 +333,9 @@ func (m *maker) constant(e ast.Expr, tv types.TypeAndValue, function string) {
 			other = fmt.Sprint(n - 1)
 		}
 	case constant.String:
+		if m.own && strings.Contains(constant.StringVal(tv.Value), " ") {
+			return
+		}
 		other = `"mutant"`
 	default:
 		return

@@ -472,6 +472,9 @@ func (c *compiler) field(pos parse.Pos, ident []string) error {
 	if len(ident) == 0 {
 		return nil
 	}
+	if start := int(pos) - len(ident[0]) - 1; start >= 0 && c.src[start:pos] == "."+ident[0] {
+		pos = parse.Pos(start) // the parser gives the second name of a chain
+	}
 	switch ident[0] {
 	case "Vars":
 		if len(ident) > 2 {

@@ -232,8 +232,9 @@ func escapeCDATA(s string) string {
 
 var cdataMarks = strings.NewReplacer("]", "]]><![CDATA[]]]><![CDATA[", ">", "]]><![CDATA[>")
 
-// escapeJSON makes a string with its quotes, in ASCII: YAML readers and HTML
-// see nothing in it but a string either.
+// escapeJSON makes a string with its quotes. YAML readers see the same string in
+// it: of JSON's escapes they lack surrogate pairs alone, so that characters that
+// would need one stay as they are.
 func escapeJSON(s string) string {
 	b, err := json.Marshal(strings.ToValidUTF8(s, "_"))
 	if err != nil {
@@ -241,13 +242,9 @@ func escapeJSON(s string) string {
 	}
 	var out strings.Builder
 	for _, r := range string(b) {
-		switch {
-		case r < 0x7f:
+		if r < 0x7f || r > 0xffff {
 			out.WriteRune(r)
-		case r > 0xffff:
-			r -= 0x10000
-			fmt.Fprintf(&out, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
-		default:
+		} else {
 			fmt.Fprintf(&out, `\u%04x`, r)
 		}
 	}

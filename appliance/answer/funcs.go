@@ -108,7 +108,7 @@ func (r *run) rangeOver(v any) (any, error) {
 	}
 }
 
-func (r *run) step(n int) (string, error) { return "", r.spend(n) }
+func (r *run) step(n int) (string, error) { return "", r.spend(bodySteps + n) }
 
 // --- data
 

@@ -13,9 +13,12 @@ const (
 	// MaxOutput is the default limit of what a template makes, in octets.
 	MaxOutput = 256 << 10
 	// maxSteps is the budget of a rendering. A step is about a node of the
-	// template visited once; the whole of it takes well below a second on the
+	// template visited once. A large answer file takes some ten thousand; all of
+	// them take a fifth of a second on a small PC, and thus less than two on the
 	// smallest machines.
-	maxSteps = 1 << 20
+	maxSteps = 1 << 18
+	// bodySteps is what a body costs besides its nodes.
+	bodySteps = 16
 )
 
 // ErrTooMuch is in the chain of errors of renderings that ran into a limit.
@@ -47,7 +50,7 @@ func (r *run) spend(n int) error {
 }
 
 // pay is what a function spends that has worked on n octets.
-func (r *run) pay(n int) error { return r.spend(8 + n/16) }
+func (r *run) pay(n int) error { return r.spend(16 + n/8) }
 
 // Write takes what the template makes, up to the limit.
 func (r *run) Write(p []byte) (int, error) {

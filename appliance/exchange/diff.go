@@ -31,7 +31,8 @@ func (d Difference) String() string { return d.Document + ": " + d.Text }
 // Diff says what makes b of a, for people, in the order of a file. What Normal
 // leaves out does not count. Nil means that both are the same.
 //
-// Machines are compared by identifier; one without any is new.
+// Machines are compared by identifier. Those without any are new unless they
+// are the same in both, one by one.
 func Diff(a, b Document) []Difference {
 	a, b = Normal(a), Normal(b)
 	var out differences
@@ -62,12 +63,20 @@ func (o *differences) add(document, text string) {
 }
 
 func (o *differences) documents(kind string, a, b reflect.Value) {
-	old := byName(kind, a)
+	old, nameless := byName(kind, a)
 	for i := range b.Len() {
 		name := nameOf(kind, b.Index(i))
 		document := Key(kind, name, i)
+		if name == "" {
+			if len(nameless) > 0 && reflect.DeepEqual(a.Index(nameless[0]).Interface(), b.Index(i).Interface()) {
+				nameless = nameless[1:]
+				continue
+			}
+			o.add(document, "new"+summary(b.Index(i)))
+			continue
+		}
 		before, ok := old[name]
-		if !ok || name == "" {
+		if !ok {
 			o.add(document, "new"+summary(b.Index(i)))
 			continue
 		}
@@ -76,18 +85,23 @@ func (o *differences) documents(kind string, a, b reflect.Value) {
 	}
 	for i := range a.Len() { // in the order of the file
 		name := nameOf(kind, a.Index(i))
-		if _, ok := old[name]; ok {
+		if _, ok := old[name]; ok || name == "" && slices.Contains(nameless, i) {
 			o.add(Key(kind, name, i), "removed"+summary(a.Index(i)))
 		}
 	}
 }
 
-func byName(kind string, list reflect.Value) map[string]reflect.Value {
-	out := make(map[string]reflect.Value, list.Len())
+// byName finds documents by their names; nameless are the places of the others.
+func byName(kind string, list reflect.Value) (named map[string]reflect.Value, nameless []int) {
+	named = make(map[string]reflect.Value, list.Len())
 	for i := range list.Len() {
-		out[nameOf(kind, list.Index(i))] = list.Index(i)
+		if name := nameOf(kind, list.Index(i)); name != "" {
+			named[name] = list.Index(i)
+		} else {
+			nameless = append(nameless, i)
+		}
 	}
-	return out
+	return named, nameless
 }
 
 func nameOf(kind string, v reflect.Value) string {
@@ -283,7 +297,7 @@ func change(path string, a, b leaf) string {
 		return "another " + mask
 	case a.text && b.text:
 		before, after := strings.Split(a.value, "\n"), strings.Split(b.value, "\n")
-		first, changed := 0, 0
+		first := 0
 		for first < min(len(before), len(after)) && before[first] == after[first] {
 			first++
 		}
@@ -291,7 +305,7 @@ func change(path string, a, b leaf) string {
 		for end < min(len(before), len(after))-first && before[len(before)-1-end] == after[len(after)-1-end] {
 			end++
 		}
-		changed = max(len(before), len(after)) - first - end
+		changed := max(len(before), len(after)) - first - end
 		return fmt.Sprintf("text differs in %s from line %d on", lines(changed), first+1)
 	case x == y:
 		return "differs in what is not shown of " + x

@@ -121,6 +121,19 @@ func TestDiffSecrets(t *testing.T) {
 	}
 }
 
+// Machines that have no identifier yet cannot be told apart but by all they are.
+func TestDiffNameless(t *testing.T) {
+	x := Document{Machines: []boot.Machine{{Name: "a"}, {Name: "b"}}}
+	y := Document{Machines: []boot.Machine{{Name: "a"}, {Name: "b", Notes: "n"}}}
+	if d := Diff(x, x); d != nil {
+		t.Errorf("%v", d)
+	}
+	want := []Difference{{"machines[1]", `new: "b"`}, {"machines[1]", `removed: "b"`}}
+	if diff := cmp.Diff(want, Diff(x, y)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestDiffBounds(t *testing.T) {
 	var a, b Document
 	for i := range MaxDifferences + 10 {

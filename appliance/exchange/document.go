@@ -104,20 +104,21 @@ func Normal(d Document) Document {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Name, b.Name))
 	})
 	slices.SortStableFunc(out.Templates, func(a, b boot.Template) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortStableFunc(out.Machines, func(a, b boot.Machine) int { // those with a name first
-		return cmp.Or(compareBool(a.Name == "", b.Name == ""), cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	slices.SortStableFunc(out.Machines, func(a, b boot.Machine) int {
+		return compareMachines(a.Name, string(a.ID), b.Name, string(b.ID))
 	})
 	return out
 }
 
-func compareBool(a, b bool) int {
+// compareMachines puts those with a name first.
+func compareMachines(nameA, idA, nameB, idB string) int {
 	switch {
-	case a == b:
-		return 0
-	case b:
+	case nameA == "" && nameB != "":
+		return 1
+	case nameA != "" && nameB == "":
 		return -1
 	}
-	return 1
+	return cmp.Or(cmp.Compare(nameA, nameB), cmp.Compare(idA, idB))
 }
 
 func normal(to, from reflect.Value) {

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -9,8 +10,8 @@ import (
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
 
-// Key names the i-th document of a list as Locate knows it: by its name, and a
-// machine that has no identifier yet by its place, as "machines[3]".
+// Key names a document as Locate knows it: by its name, and a machine that has
+// no identifier yet by its place in Normal(d), as "machines[3]".
 func Key(kind, name string, i int) string {
 	if name == "" {
 		return kind + "[" + strconv.Itoa(i) + "]"
@@ -34,12 +35,10 @@ func Locate(file string, data []byte, errs map[string]boot.FieldErrors) Errors {
 			if items == nil {
 				continue
 			}
-			for i, item := range items.Content {
+			for i, item := range ordered(kind, items.Content) {
 				index[Key(kind, "", i)] = item
-				if n := child(item, nameField(kind)); n != nil && n.Value != "" {
-					if _, ok := index[Key(kind, n.Value, i)]; !ok {
-						index[Key(kind, n.Value, i)] = item
-					}
+				if name := textOf(item, nameField(kind)); name != "" && index[Key(kind, name, i)] == nil {
+					index[Key(kind, name, i)] = item
 				}
 			}
 		}
@@ -68,6 +67,26 @@ func Locate(file string, data []byte, errs map[string]boot.FieldErrors) Errors {
 		return nil
 	}
 	return d.errs
+}
+
+// ordered are the items of a list in the order of Normal, as far as places count.
+func ordered(kind string, items []*yaml.Node) []*yaml.Node {
+	if kind != "machines" {
+		return items
+	}
+	items = slices.Clone(items)
+	slices.SortStableFunc(items, func(a, b *yaml.Node) int {
+		return compareMachines(textOf(a, "name"), textOf(a, "id"), textOf(b, "name"), textOf(b, "id"))
+	})
+	return items
+}
+
+// textOf is the text of a key, empty when there is none.
+func textOf(n *yaml.Node, key string) string {
+	if v := child(n, key); v != nil && v.Kind == yaml.ScalarNode {
+		return v.Value
+	}
+	return ""
 }
 
 // lineOf follows a path such as "menu.entries[0].key" as far as it leads. Keys

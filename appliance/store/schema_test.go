@@ -357,7 +357,7 @@ func BenchmarkOpen(b *testing.B) {
 	if err := db.Write(changes...); err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(float64(db.Size())/1024, "file-KiB")
+	size := db.Size()
 	db.Close()
 	for b.Loop() {
 		db, _ := mustOpen(b, path)
@@ -366,4 +366,5 @@ func BenchmarkOpen(b *testing.B) {
 		}
 		db.Close()
 	}
+	b.ReportMetric(float64(size)/1024, "file-KiB")
 }

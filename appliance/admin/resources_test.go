@@ -141,6 +141,39 @@ func TestRaces(t *testing.T) {
 	}
 }
 
+// TestAssignRace: what was looked at is what is assigned, although the caller
+// named no revision.
+func TestAssignRace(t *testing.T) {
+	b, f := newAPI()
+	b.Backend.Registry = hasty{f}
+	r, text := ask(t, Handler(b), "PUT", prefix+"/machines/m1/assignment", `{"profile":"install","mode":"armed"}`)
+	if p := problemOf(t, r, text); p.Reason != causeRevision {
+		t.Errorf("armed over somebody else's change: %+v", p)
+	}
+}
+
+// hasty is a registry in which somebody else always comes first.
+type hasty struct{ *fake }
+
+func (h hasty) Assign(id boot.MachineID, a boot.Assignment, match string) (boot.Assignment, error) {
+	h.mu.Lock()
+	h.set(KindMachines, string(id), h.docs[KindMachines][string(id)].Value)
+	h.mu.Unlock()
+	return h.fake.Assign(id, a, match)
+}
+
+// TestMachinesAreNeverUnchanged: observations change without the revision, so
+// the ETag cannot spare a reader the machine.
+func TestMachinesAreNeverUnchanged(t *testing.T) {
+	b, _ := newAPI()
+	if r, text := ask(t, Handler(b), "GET", prefix+"/machines/m1", "", `If-None-Match: "1"`); r.StatusCode != 200 || !strings.Contains(text, "alpha") {
+		t.Errorf("%d %s", r.StatusCode, text)
+	}
+	if r, text := ask(t, Handler(b), "GET", prefix+"/groups/lab", "", `If-None-Match: "1"`); r.StatusCode != 304 || text != "" {
+		t.Errorf("%d %s", r.StatusCode, text)
+	}
+}
+
 // TestPages: going by next, or by Link, meets every document once, with and
 // without filters.
 func TestPages(t *testing.T) {

@@ -122,7 +122,7 @@ func runDisarm(c *call) error {
 	if err := box.delete(c.ctx, assignmentPlace(m)); err != nil {
 		return err
 	}
-	c.say("machine %s has no assignment any more", m.label())
+	c.say("the assignment of machine %s is taken back", m.label())
 	return nil
 }
 

@@ -256,7 +256,7 @@ func (box *client) problem(a answer, q question) error {
 		text = http.StatusText(a.status)
 	}
 	if len(p.By) > 0 {
-		text += " (in use by " + strings.Join(p.By, ", ") + ")"
+		text = strings.TrimSpace(q.missing + " is in use by " + strings.Join(p.By, ", "))
 	}
 	switch a.status {
 	case http.StatusNotFound, http.StatusGone:

@@ -150,11 +150,18 @@ func runImport(c *call) error {
 	case len(list) == 0:
 		c.say("the box has all of it already")
 	case c.on("dry-run"):
-		c.say("%d differences; nothing was changed", len(list))
+		c.say("%s; nothing was changed", differences(len(list)))
 	default:
-		c.say("%d differences taken over", len(list))
+		c.say("%s taken over", differences(len(list)))
 	}
 	return nil
+}
+
+func differences(n int) string {
+	if n == 1 {
+		return "1 difference"
+	}
+	return fmt.Sprintf("%d differences", n)
 }
 
 func runDiff(c *call) error {

@@ -366,6 +366,8 @@ type previewText struct {
 	Reason     boot.Reason `json:"reason,omitempty"` // why there is no text
 	ReasonText string      `json:"reason_text,omitempty"`
 	Text       string      `json:"text,omitempty"`
+	// Then is what Text leads to when it shows the code of an armed assignment.
+	Then string `json:"then,omitempty"`
 }
 
 func planOf(p boot.Plan) previewPlan {
@@ -439,6 +441,11 @@ func (a *api) preview(c *call) (previewDoc, *Problem) {
 		t := previewText{Loader: loader, Action: plan.Choice.Action, Reason: reason, Text: string(text)}
 		if reason != boot.ReasonNone {
 			t.ReasonText = reason.Text()
+		}
+		if plan.Choice.Action == boot.ActionArmed && reason == boot.ReasonNone {
+			plan.Choice.Action = boot.ActionBoot
+			then, _ := a.Backend.Preview.Render(plan, loader, doc.Base)
+			t.Then = string(then)
 		}
 		doc.Texts = append(doc.Texts, t)
 	}

@@ -304,8 +304,12 @@ func (f *fake) Preview(id boot.MachineID, base, loader string) (boot.Plan, map[s
 		return boot.Plan{}, nil, f.fail
 	}
 	disk := f.docs[KindTargets]["disk"].Value.(boot.Target)
+	choice := f.choice(id)
+	if f.docs[KindMachines][string(id)].Value.(boot.Machine).Assignment != nil {
+		choice.Action = boot.ActionArmed
+	}
 	return boot.Plan{
-		Choice: f.choice(id), Title: "alpha", Note: "for " + loader, Token: "preview", Profile: boot.Profile{Name: "install"}, Target: disk, Default: -1,
+		Choice: choice, Title: "alpha", Code: "K7P2", Note: "for " + loader, Token: "preview", Profile: boot.Profile{Name: "install"}, Target: disk, Default: -1,
 		Menu: []boot.PlanEntry{{Title: "one", Key: "1"}, {Title: "two", Disabled: boot.ReasonNeedsMemory, Detail: "needs 2048 MiB"}},
 	}, map[string]Rendered{
 		"preseed.cfg": {Text: "rendered at " + base, ContentType: "text/plain"}, "broken": {Error: "preseed:3:7: no value"},
@@ -324,6 +328,9 @@ func (f *fake) Replies(boot.Machine) []Reply {
 func (f *fake) Render(p boot.Plan, loader, base string) ([]byte, boot.Reason) {
 	if loader == "grub" {
 		return nil, boot.ReasonNotBootableHere
+	}
+	if p.Choice.Action == boot.ActionArmed {
+		return []byte("code " + p.Code), boot.ReasonNone
 	}
 	return []byte("#!" + loader + " " + base + " " + p.Note), boot.ReasonNone
 }

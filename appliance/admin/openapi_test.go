@@ -268,6 +268,7 @@ func exercises() []exercise {
 		exercise{op: "POST /machines/{name}/split", status: 422, target: "/machines/m1/split", body: `{"macs":["52:54:00:00:00:99"]}`},
 		exercise{op: "GET /machines/{name}/preview", status: 200, target: "/machines/m1/preview"},
 		exercise{op: "GET /machines/{name}/preview", status: 200, target: "/machines/m1/preview?loader=grub"},
+		exercise{op: "GET /machines/{name}/preview", status: 200, target: "/machines/m2/preview"},
 		exercise{op: "GET /machines/{name}/preview", status: 404, target: "/machines/missing/preview"},
 		exercise{op: "GET /machines/{name}/preview", status: 401, target: "/machines/m1/preview", header: []string{"-Authorization"}},
 		exercise{op: "GET /machines/{name}/observation", status: 200, target: "/machines/m1/observation"},

@@ -196,9 +196,9 @@ func (a *api) explain(what string, err error) *Problem {
 		p.By = used.InUse()
 		return p
 	case errors.As(err, &places) && len(places) > 0:
-		p := causeFields.problem(count(len(places), "place", "places") + " in the file are wrong; nothing was changed.")
+		p := causeFields.problem(count(len(places), "place in the file is", "places in the file are") + " wrong; nothing was changed.")
 		for _, e := range places {
-			p.Errors = append(p.Errors, ProblemField{Field: e.Field, What: e.What, File: e.File, Line: e.Line})
+			p.Errors = append(p.Errors, ProblemField{Field: cmp.Or(e.Field, "(file)"), What: e.What, File: e.File, Line: e.Line})
 		}
 		return p
 	case errors.As(err, &fields) && len(fields) > 0:

@@ -444,6 +444,22 @@ func TestPreview(t *testing.T) {
 	}
 }
 
+// TestPreviewOfArmed: both the code and what comes after it are shown.
+func TestPreviewOfArmed(t *testing.T) {
+	b, _ := newAPI()
+	_, text := ask(t, Handler(b), "GET", prefix+"/machines/m2/preview", "")
+	var p previewDoc
+	if err := json.Unmarshal([]byte(text), &p); err != nil || len(p.Texts) != 3 {
+		t.Fatalf("%v %s", err, text)
+	}
+	if x := p.Texts[0]; x.Action != boot.ActionArmed || x.Text != "code K7P2" || x.Then != "#!ipxe http://192.0.2.2 for ipxe" {
+		t.Errorf("%+v", x)
+	}
+	if x := p.Texts[2]; x.Text != "" || x.Then != "" || x.Reason != boot.ReasonNotBootableHere {
+		t.Errorf("%+v", x)
+	}
+}
+
 // TestImport: the whole file or nothing, with lines; one at a time.
 func TestImport(t *testing.T) {
 	b, f := newAPI()

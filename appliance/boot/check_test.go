@@ -452,7 +452,7 @@ func TestDocumentErrors(t *testing.T) {
 	if what := (Template{Name: "t", Kind: TemplatePlain, Text: "a\nb\x01"}).Check()[0].What; !strings.Contains(what, "line 2") {
 		t.Error(what)
 	}
-	if err := (FieldErrors)(nil).Err(); err != nil {
+	if err := FieldErrors(nil).Err(); err != nil {
 		t.Error(err)
 	}
 }

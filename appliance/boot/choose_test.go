@@ -13,7 +13,9 @@ func siteOf(t testing.TB, with func(*documents)) *Catalog {
 	t.Helper()
 	d := documents{
 		targets: []Target{
-			live, wiping, {Name: "local", Kind: TargetLocal}, menuOf("main", "", "live", "wipe"),
+			live, wiping,
+			{Name: "local", Kind: TargetLocal},
+			menuOf("main", "", "live", "wipe"),
 			{Name: "big", Kind: TargetLinux, Kernel: "linux", Needs: Needs{Memory: 4096}},
 			{Name: "san", Kind: TargetSAN, SAN: &SAN{Protocol: SANiSCSI, Host: "h", IQN: "iqn.x", User: "u", Password: "secret"}},
 		},

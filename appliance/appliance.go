@@ -70,6 +70,7 @@ type Box struct {
 	supervisor *supervisor
 	files      *fileSet
 	registry   *registry.Registry
+	awaiting   *boot.Awaiting
 	keeper     *keeper
 	page       *admin.Box
 
@@ -90,7 +91,7 @@ func New(cfg Config) (*Box, error) {
 	}
 	s := cfg.Settings
 	b := &Box{
-		cfg: cfg, started: cfg.Now(), memory: boot.NewMemory(clientsRemembered),
+		cfg: cfg, started: cfg.Now(), memory: boot.NewMemory(clientsRemembered), awaiting: boot.NewAwaiting(),
 		journal: journal.New(journal.DefaultSize, cfg.Now), supervisor: newSupervisor(cfg.Log),
 	}
 	b.metrics = metrics.New(prometheus.NewPedanticRegistry(), metrics.Sources{
@@ -160,9 +161,11 @@ func (b *Box) Record(e boot.Event) {
 		}
 	}
 	e.Arch, e.ArchKnown = arch, known
-	if stage, ok := b.files.stage(e); ok {
+	stage, ok := b.files.stage(e)
+	if ok {
 		b.metrics.Passed(stage, arch, known)
 	}
+	b.await(e, stage)
 	switch e.Kind {
 	case boot.KindTFTP, boot.KindHTTP, boot.KindScript:
 		if e.Reason == boot.ReasonNone && e.Addr.IsValid() {
@@ -247,7 +250,7 @@ func observing(on bool) string {
 
 // tasks lists everything long-running, in the order of the health tree.
 func (b *Box) tasks() []Task {
-	return []Task{b.watcher, b.sentinel, b.keeper, b.files, b.dhcp, b.tftp, b.web, b.admin, b.scrape}
+	return []Task{b.watcher, b.sentinel, b.keeper, b.files, listener{b}, b.dhcp, b.tftp, b.web, b.admin, b.scrape}
 }
 
 // Addresses are where a running box listens; ports may have been chosen by the

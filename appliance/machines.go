@@ -1,9 +1,12 @@
 package appliance
 
 import (
+	"context"
 	"net/netip"
+	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
+	"github.com/bootpuck/bootpuck/appliance/metrics"
 	"github.com/bootpuck/bootpuck/appliance/registry"
 )
 
@@ -27,6 +30,61 @@ func (b *Box) sight(e boot.Event) {
 	b.registry.Sight(boot.SightingOf(boot.Client{
 		MAC: e.MAC, GUID: e.GUID, Arch: e.Arch, ArchKnown: e.ArchKnown, Firmware: e.Firmware,
 	}, e.Time, e.Addr, e.Interface))
+}
+
+// await watches whether the first stage that a UEFI machine fetched is heard of
+// again.
+func (b *Box) await(e boot.Event, stage metrics.Stage) {
+	info, known := e.Arch.Info()
+	switch {
+	case e.MAC == "" || e.Kind == boot.KindLease || e.Kind == boot.KindSilence:
+	case stage == metrics.StageLoaderTFTP || stage == metrics.StageLoaderHTTP:
+		if e.ArchKnown && known && info.Platform == boot.PlatformUEFI && e.Bytes > 0 {
+			b.awaiting.Fetched(e)
+		}
+	case e.Kind == boot.KindOffer || e.Kind == boot.KindAck:
+		if e.Firmware == boot.FirmwareIPXE {
+			b.awaiting.Heard(e.MAC)
+		}
+	case e.Kind == boot.KindScript || e.Kind == boot.KindHTTP && e.Bytes > 0 || e.Kind == boot.KindTFTP:
+		b.awaiting.Heard(e.MAC)
+	default:
+	}
+}
+
+// listener is the task that tells of machines that were not heard of again.
+type listener struct{ box *Box }
+
+// String names the task.
+func (listener) String() string { return "boot programs that do not start" }
+
+// Ready is closed: it has nothing to wait for.
+func (listener) Ready() <-chan struct{} { return always }
+
+// always is a channel that is closed.
+var always = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// listenEvery is how often it looks.
+const listenEvery = 5 * time.Second
+
+// Run looks until ctx ends.
+func (l listener) Run(ctx context.Context) error {
+	tick := time.NewTicker(listenEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			for _, e := range l.box.awaiting.Silent(l.box.cfg.Now()) {
+				l.box.Record(e)
+			}
+		}
+	}
 }
 
 // ask is a machine's question to the registry, with what the box itself knows

@@ -334,3 +334,40 @@ func TestClean(t *testing.T) {
 		}
 	}
 }
+
+// TestAwait: a UEFI machine that has its boot program and says nothing more is
+// told of; one that goes on is not.
+func TestAwait(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	now := time.Now()
+	loader := func(mac boot.MAC, arch boot.Arch) boot.Event {
+		return boot.Event{Time: now, Kind: boot.KindTFTP, MAC: mac, Arch: arch, ArchKnown: true, File: "x86_64/snponly.efi", Bytes: 4000}
+	}
+	for _, c := range []struct {
+		mac   boot.MAC
+		arch  boot.Arch
+		after *boot.Event
+		want  bool
+	}{
+		{"02:00:00:00:03:01", boot.ArchUEFIx64, nil, true},
+		{"02:00:00:00:03:02", boot.ArchUEFIx64, &boot.Event{Kind: boot.KindOffer, Firmware: boot.FirmwareIPXE}, false},
+		{"02:00:00:00:03:03", boot.ArchUEFIx64, &boot.Event{Kind: boot.KindScript, File: "autoexec.ipxe"}, false},
+		{"02:00:00:00:03:04", boot.ArchUEFIx64, &boot.Event{Kind: boot.KindOffer, Firmware: boot.FirmwareHTTP}, true},
+		{"02:00:00:00:03:05", boot.ArchBIOS, nil, false},
+		{"02:00:00:00:03:06", boot.ArchUEFIx64, &boot.Event{Kind: boot.KindTFTP, File: "x86_64/grubx64.efi", Bytes: 1}, false},
+	} {
+		s.box.Record(loader(c.mac, c.arch))
+		if c.after != nil {
+			c.after.MAC, c.after.Time = c.mac, now
+			s.box.Record(*c.after)
+		}
+		found := false
+		for _, e := range s.box.awaiting.Silent(now.Add(boot.StartTime)) {
+			found = found || e.MAC == c.mac && e.Reason == boot.ReasonNotStarted
+		}
+		if found != c.want {
+			t.Errorf("%s: told of: %v", c.mac, found)
+		}
+	}
+}

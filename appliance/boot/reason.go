@@ -77,6 +77,7 @@ const (
 	ReasonArchConflict   Reason = "arch_conflict"
 	ReasonNoLease        Reason = "no_lease"
 	ReasonEventsDropped  Reason = "events_dropped"
+	ReasonNotStarted     Reason = "not_started"
 )
 
 // Reasons of decisions about machines and their targets.
@@ -199,6 +200,7 @@ var reasonTexts = map[Reason]string{
 	ReasonFilesDir:       "The files directory cannot be read.",
 	ReasonArchConflict:   "Option 93 and the class string of this client name different architectures; option 93 was followed.",
 	ReasonNoLease:        "A client asked this box for an address, which it never gives: it has taken a boot offer for an address offer.",
+	ReasonNotStarted:     "The machine fetched its boot program whole and was not heard of again. With Secure Boot on, firmware refuses what is not signed: give the machine a profile with the loader shim, or switch Secure Boot off. Otherwise the program hangs on this hardware: a rule can name another one (x86_64/ipxe.efi instead of x86_64/snponly.efi).",
 	ReasonEventsDropped:  "More was going on than is recorded one by one; the counters are complete.",
 }
 

@@ -170,7 +170,8 @@ func inBlockScalar(text string, pos int) bool {
 		start = strings.LastIndexByte(text[:end], '\n') + 1
 		line := strings.TrimRight(text[start:end], " \t\r")
 		n := indentOf(line)
-		if strings.TrimSpace(line) == "" || n >= indent {
+		// A line of the template's own, such as an {{end}}, is none of the file's.
+		if strings.TrimSpace(withoutActions(line)) == "" || n >= indent {
 			continue
 		}
 		indent = n

@@ -438,6 +438,26 @@ func TestCheckOutput(t *testing.T) {
 	}
 }
 
+// TestBlockScalar: where shell commands stand in YAML.
+func TestBlockScalar(t *testing.T) {
+	for text, want := range map[string]bool{
+		"a: @":                              false,
+		"a:\n  - @":                         false,
+		"a: |\n  @":                         true,
+		"a: >-\n  x\n\n  @":                 true,
+		"a:\n  - |2+\n     if x\n       @":  true,
+		"a: |\n  x\nb: @":                   false,
+		"a: |\n{{if 1}}\n  @":               true,
+		"a: |\n  x\n  {{- range 1}}\n    @": true,
+		"a:\n  b: |\n    x\n  c: @":         false,
+		"@":                                 false,
+	} {
+		if got := inBlockScalar(text, strings.Index(text, "@")); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 func TestTryOut(t *testing.T) {
 	tx, err := CompileText(boot.TemplateIgnition, "t", `{"ignition": {"version": "3.4.0"}, "x": {{.Vars.x}}}`)
 	if err != nil {

@@ -357,7 +357,9 @@ func TestUnassign(t *testing.T) {
 func TestNewCard(t *testing.T) {
 	card := boot.MAC("52:54:00:cc:cc:cc")
 	change := map[string]func(f *fixture, id boot.MachineID){
-		"written down":   func(f *fixture, id boot.MachineID) { f.put(kindMachines, string(id), `{"name":"web1","macs":[{"mac":"`+string(card)+`"}]}`) },
+		"written down": func(f *fixture, id boot.MachineID) {
+			f.put(kindMachines, string(id), `{"name":"web1","macs":[{"mac":"`+string(card)+`"}]}`)
+		},
 		"assigned again": func(f *fixture, id boot.MachineID) { f.assign(id, "install", boot.AssignArmed) },
 	}
 	for name, say := range change {

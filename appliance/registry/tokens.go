@@ -104,7 +104,7 @@ type tokens struct {
 	byName    map[string]*token
 	order     *list.List // of *token, oldest first
 	byMachine map[boot.MachineID][]*token
-	byAddr    map[netip.Addr]int
+	byAddr    map[netip.Addr][]*token
 
 	attempts  map[string]*attempt
 	answers   map[string]*attempt
@@ -118,7 +118,7 @@ type tokens struct {
 func newTokens() *tokens {
 	return &tokens{
 		byName: map[string]*token{}, order: list.New(), byMachine: map[boot.MachineID][]*token{},
-		byAddr: map[netip.Addr]int{}, attempts: map[string]*attempt{}, answers: map[string]*attempt{},
+		byAddr: map[netip.Addr][]*token{}, attempts: map[string]*attempt{}, answers: map[string]*attempt{},
 		callbacks: map[string]*attempt{}, runs: list.New(), byRun: map[boot.MachineID][]*attempt{},
 		dirty: map[string]struct{}{}, gone: map[string]struct{}{},
 	}
@@ -135,13 +135,8 @@ func (t *tokens) add(k *token) {
 	if own := t.byMachine[k.machine]; k.machine != "" && len(own) >= perMachine {
 		t.remove(own[0])
 	}
-	if t.byAddr[k.ask.From] >= perAddr {
-		for e := t.order.Front(); e != nil; e = e.Next() {
-			if old := e.Value.(*token); old.ask.From == k.ask.From {
-				t.remove(old)
-				break
-			}
-		}
+	if own := t.byAddr[k.ask.From]; len(own) >= perAddr {
+		t.remove(own[0])
 	}
 	if t.order.Len() >= maxTokens {
 		t.remove(t.order.Front().Value.(*token))
@@ -151,7 +146,7 @@ func (t *tokens) add(k *token) {
 	if k.machine != "" {
 		t.byMachine[k.machine] = append(t.byMachine[k.machine], k)
 	}
-	t.byAddr[k.ask.From]++
+	t.byAddr[k.ask.From] = append(t.byAddr[k.ask.From], k)
 }
 
 func (t *tokens) remove(k *token) {
@@ -162,9 +157,7 @@ func (t *tokens) remove(k *token) {
 	k.place = nil
 	delete(t.byName, k.name)
 	without(t.byMachine, k.machine, k)
-	if t.byAddr[k.ask.From]--; t.byAddr[k.ask.From] <= 0 {
-		delete(t.byAddr, k.ask.From)
-	}
+	without(t.byAddr, k.ask.From, k)
 }
 
 func without[K comparable, V comparable](m map[K][]V, key K, v V) {

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package registry
+
+import "testing"
+
+func busy(*testing.B, *fixture, []Ask) {}

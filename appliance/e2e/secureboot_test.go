@@ -193,7 +193,7 @@ func TestSecureBootRefusesIPXE(t *testing.T) {
 	if seen == "iPXE" {
 		t.Fatal("unsigned iPXE was started under Secure Boot")
 	}
-	e := waitEvent(t, site, box, "needs_signed")
+	e := waitEvent(t, site, box, "not_started")
 	if e.MAC != g.MAC.String() || e.File != "x86_64/snponly.efi" {
 		t.Errorf("the event is about %q and %q", e.MAC, e.File)
 	}

@@ -180,8 +180,7 @@ func depends(module []byte) ([]string, error) {
 // busybox is the static one: package busybox-static.
 const busybox = "/bin/busybox"
 
-// InstallerTexts are what the tiny installer prints on the console, in order.
-// The words on the kernel command line say what it does: see the script below.
+// What the tiny installer prints on the console, in order, or at its failure.
 const (
 	InstallerStarted = "tiny-installer: started"
 	InstallerWritten = "tiny-installer: disk written"

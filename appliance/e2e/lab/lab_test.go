@@ -60,6 +60,40 @@ func TestRingPcap(t *testing.T) {
 	})
 }
 
+// A store that was in use has boot options of those names: they are deleted.
+func TestBootOrderReplaces(t *testing.T) {
+	blank := make([]byte, flashVolume)
+	mac := MACFor("order")
+	first, err := SetBootOrder(blank, BootEntry{"first", PXEBootPath(nicSlot, mac)}, BootEntry{"kept", PXEBootPath(nicSlot, mac)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := SetBootOrder(first, BootEntry{"second", HTTPBootPath(nicSlot, mac)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid := func(store []byte, name string) (n int) {
+		for at := 0; ; {
+			i := bytes.Index(store[at:], utf16le(name))
+			if i < 0 {
+				return n
+			}
+			at += i + 1
+			if store[at-1-varHeaderLen+2] == varAdded {
+				n++
+			}
+		}
+	}
+	for name, want := range map[string]int{"BootOrder": 1, "Boot0000": 1, "Boot0001": 1} {
+		if got := valid(second, name); got != want {
+			t.Errorf("%d valid variables %s, want %d", got, name, want)
+		}
+	}
+	if vars := variables(t, second); !bytes.Contains(vars["Boot0000"], utf16le("second")) || len(vars["BootOrder"]) != 2 {
+		t.Errorf("the later ones do not count: %x", vars["BootOrder"])
+	}
+}
+
 // variables reads a store back: name to data.
 func variables(t *testing.T, store []byte) map[string][]byte {
 	t.Helper()

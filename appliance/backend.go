@@ -134,8 +134,11 @@ func (r records) Import(file string, data []byte, dry bool) ([]admin.Difference,
 		return nil, places(err)
 	}
 	list, err := r.Registry.Import(doc, dry)
+	if wrong, ok := errors.AsType[registry.ImportErrors](err); ok {
+		return nil, places(exchange.Locate(file, data, wrong))
+	}
 	if err != nil {
-		return nil, told(places(err))
+		return nil, told(err)
 	}
 	out := make([]admin.Difference, 0, len(list))
 	for _, d := range list {

@@ -371,3 +371,24 @@ func TestAwait(t *testing.T) {
 		}
 	}
 }
+
+// TestImportErrors: what is wrong with an import file is told with its line,
+// whoever found it, and nothing is changed.
+func TestImportErrors(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	const head = "version: 1\ntargets:\n  - name: a\n    kind: linux\n"
+	for body, want := range map[string]string{
+		head + "    kernal: x\n":  "line\": 5",
+		head + "    cmdline: x\n": "line\": 3", // a kernel is missing: the document's own line
+		head + "    kernel: files/x\nprofiles:\n  - name: p\n    target: nowhere\n": "line\": 8",
+	} {
+		code, text := s.call(t, http.MethodPost, "/api/v1/import", "application/yaml", body)
+		if code != http.StatusUnprocessableEntity || !strings.Contains(text, want) {
+			t.Errorf("%q: %d %s", body, code, text)
+		}
+	}
+	if _, text := s.call(t, http.MethodGet, "/api/v1/targets", "", ""); strings.Contains(text, `"a"`) {
+		t.Errorf("something was kept: %s", text)
+	}
+}

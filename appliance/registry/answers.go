@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
@@ -90,6 +91,9 @@ const maxReport = 512
 // before Callback returns; when the medium does not answer in time, it counts in
 // memory and the reason is ReasonStateWait, so that the installer says it again.
 func (r *Registry) Callback(name string, cb boot.Callback, text string, a Ask) boot.Reason {
+	if !slices.Contains(boot.Callbacks(), cb) {
+		return boot.ReasonParameter
+	}
 	now := r.now()
 	text = report(text)
 	r.mu.Lock()
@@ -106,9 +110,13 @@ func (r *Registry) Callback(name string, cb boot.Callback, text string, a Ask) b
 	case a.Proof == boot.ProofAgainst, r.surelyAnother(rec.m, a):
 		r.mu.Unlock()
 		return boot.ReasonIdentityAgainst
-	case run.Final == cb:
+	case run.Final == cb && run.Reports < maxReports:
+		// Said once more, because the answer was lost, or was that it is not
+		// written yet.
+		run.Reports++
+		id := run.Machine
 		r.mu.Unlock()
-		return boot.ReasonNone // said once more, because the answer was lost
+		return r.keepFinal(run, id)
 	case run.Final != "" || run.Reports >= maxReports:
 		r.mu.Unlock()
 		return boot.ReasonTokenUsed
@@ -117,21 +125,18 @@ func (r *Registry) Callback(name string, cb boot.Callback, text string, a Ask) b
 	m := rec.m
 	p := &planning{r: r, ask: a}
 	p.o.machine, p.o.sighting = m, m.Seen
-	reason := boot.ReasonNone
+	reason, final := boot.ReasonNone, false
 	switch cb {
 	case boot.CallbackDone, boot.CallbackFailed:
-		run.Final = cb
+		run.Final, final = cb, true
 		r.tokens.silence(run)
 		if cb == boot.CallbackFailed {
 			reason = boot.ReasonAssignFailed
 		}
 	case boot.CallbackStarted, boot.CallbackProgress, boot.CallbackLog:
 	}
-	changed := false
 	if cur := m.Assignment; run.Assigned && cur != nil && cur.Attempt == run.ID {
-		next := cur.Report(cb, text, now)
-		changed = next != *cur
-		if changed {
+		if next := cur.Report(cb, text, now); next != *cur {
 			m.Assignment = &next
 			r.table.set(rec, m)
 			r.table.touch(m.ID)
@@ -144,7 +149,7 @@ func (r *Registry) Callback(name string, cb boot.Callback, text string, a Ask) b
 		sentence += ": " + text
 	}
 	r.tell(p.event(boot.KindCallback, reason, sentence))
-	if run.Final == "" {
+	if !final {
 		return boot.ReasonNone
 	}
 	return r.keepFinal(run, m.ID)

@@ -64,8 +64,12 @@ func (r *Registry) handedOut(p *planning, now time.Time) (boot.Plan, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h, ok := r.handed[p.o.machine.ID]
-	a := p.o.machine.Assignment
-	if !ok || !p.o.sure || a == nil || a.State != boot.AssignRunning && a.State != boot.AssignDone || a.Attempt != h.attempt ||
+	rec, known := r.table.byID[p.o.machine.ID]
+	if !ok || !known {
+		return boot.Plan{}, false
+	}
+	a := rec.m.Assignment // as it is now: another question may have started it meanwhile
+	if !p.o.sure || a == nil || a.State != boot.AssignRunning && a.State != boot.AssignDone || a.Attempt != h.attempt ||
 		h.loader != p.ask.Loader || !h.again(p.ask.From, now) {
 		return boot.Plan{}, false
 	}
@@ -288,6 +292,9 @@ func (p *planning) counted(c boot.Choice, a boot.Assignment, profile boot.Profil
 		return p.fallback(c, boot.ReasonNotBootableHere, nil, now)
 	} else if p.ask.asksOnce() && here {
 		plan, reason := p.r.together("loader/"+string(p.o.machine.ID)+"/"+p.ask.Loader, p.ask.From, func() (boot.Plan, boot.Reason) {
+			if plan, ok := p.r.handedOut(p, now); ok {
+				return plan, boot.ReasonNone
+			}
 			return p.begin(c, profile, target, now)
 		})
 		if reason == boot.ReasonNone {

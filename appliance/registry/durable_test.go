@@ -240,6 +240,31 @@ func TestConcurrentStart(t *testing.T) {
 	}
 }
 
+// TestConcurrentLoader: nor are two of GRUB a loop.
+func TestConcurrentLoader(t *testing.T) {
+	f := newFixture(t)
+	f.catalog()
+	c := machine(1)
+	id := f.id(c, "web1")
+	for range 20 {
+		f.assign(id, "install", boot.AssignArmed)
+		var wg sync.WaitGroup
+		tokens := make([]string, 8)
+		for i := range tokens {
+			wg.Go(func() { tokens[i] = f.Decide(c.asks(LoaderGRUB)).AnswerToken })
+		}
+		wg.Wait()
+		for _, token := range tokens {
+			if token == "" || token != tokens[0] {
+				t.Fatalf("different plans: %q", tokens)
+			}
+		}
+		if a := f.machine(id).Assignment; a.Used != 1 || a.State != boot.AssignRunning {
+			t.Fatalf("%+v", a)
+		}
+	}
+}
+
 // TestWithoutStore: armed assignments work in memory, and come to the store when
 // there is one.
 func TestWithoutStore(t *testing.T) {

@@ -156,13 +156,13 @@ func (r *Registry) take(l *loaded) {
 		r.tokens.begin(a)
 	}
 	for _, rec := range before.byID {
-		r.rejoin(rec, l)
+		r.rejoin(rec)
 	}
 }
 
 // rejoin takes a record of before the store was there: the operator's as it is,
 // others are what a machine told, which may have a record in the store.
-func (r *Registry) rejoin(rec *record, _ *loaded) {
+func (r *Registry) rejoin(rec *record) {
 	m := rec.m
 	if !m.Known() {
 		id := boot.Identify(r.table, m.Seen)

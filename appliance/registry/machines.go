@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 	"github.com/bootpuck/bootpuck/appliance/store"
@@ -112,9 +111,8 @@ func (r *Registry) putMachine(name string, body []byte, match string) (Doc, bool
 	if len(errs) > 0 {
 		return Doc{}, false, errs
 	}
-	now := r.now()
 	apply := func(to *boot.Machine) error {
-		r.applyPut(to, m, given, now)
+		applyPut(to, m, given)
 		for _, other := range absorbed {
 			absorb(to, other)
 		}
@@ -182,7 +180,7 @@ func (r *Registry) putNew(id boot.MachineID, exists bool, apply func(*boot.Machi
 }
 
 // applyPut lays the operator's document over a record.
-func (r *Registry) applyPut(to *boot.Machine, m boot.Machine, given map[string]json.RawMessage, now time.Time) {
+func applyPut(to *boot.Machine, m boot.Machine, given map[string]json.RawMessage) {
 	to.Name, to.Notes, to.Tags, to.Groups = m.Name, m.Notes, m.Tags, m.Groups
 	to.Access, to.Variables = m.Access, m.Variables
 	if _, ok := given["uuid"]; ok {

@@ -203,7 +203,7 @@ func TestList(t *testing.T) {
 	}
 	var got []string
 	after := ""
-	for pages := 0; pages < 10; pages++ {
+	for range 10 {
 		docs, next := f.List(kindGroups, Query{After: after, Limit: 3})
 		for _, d := range docs {
 			got = append(got, d.Name)

@@ -245,6 +245,9 @@ func TestArmedToDone(t *testing.T) {
 	if !f.sink.has(boot.KindCallback, boot.ReasonNone, "way there") {
 		t.Error("no event")
 	}
+	if reason := f.Callback(p.CallbackToken, "nonsense", "", c.later()); reason != boot.ReasonParameter {
+		t.Errorf("nonsense: %s", reason)
+	}
 	if reason := f.Callback(p.CallbackToken, boot.CallbackDone, "", c.later()); reason != boot.ReasonNone {
 		t.Fatal(reason)
 	}

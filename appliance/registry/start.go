@@ -184,7 +184,7 @@ func (r *Registry) Start(name string, a Ask) (boot.Plan, boot.Reason) {
 		if reason == boot.ReasonNone {
 			r.spend(k, 0, plan, a.From, now)
 		} else {
-			choice.Reason = reason
+			choice.Action, choice.Reason = boot.ActionLocal, reason
 			plan.Choice = choice
 		}
 		r.decided(p, plan, now)

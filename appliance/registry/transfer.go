@@ -142,8 +142,8 @@ func (i *importing) check(machines []boot.Machine) {
 	for n := range machines {
 		m := machines[n]
 		key := exchange.Key(kindMachines, string(m.ID), n)
-		for _, e := range m.Check() {
-			i.errs[key] = append(i.errs[key], e)
+		if bad := m.Check(); len(bad) > 0 {
+			i.errs[key] = append(i.errs[key], bad...)
 		}
 		if m.ID == "" {
 			m.ID = i.find(m)

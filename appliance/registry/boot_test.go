@@ -43,6 +43,11 @@ func TestLoadersAskOnce(t *testing.T) {
 		if again := f.Decide(byMAC); again.AnswerToken != p.AnswerToken {
 			t.Errorf("%s: asked by the next name: %s, %s", loader, again.Choice.Action, again.Choice.Reason)
 		}
+		unproven := byMAC
+		unproven.Proof = boot.ProofNone
+		if again := f.Decide(unproven); again.AnswerToken != "" {
+			t.Errorf("%s: whoever has the address got it too", loader)
+		}
 		elsewhere := c.asks(loader)
 		elsewhere.From = netip.MustParseAddr("192.0.2.200")
 		if again := f.Decide(elsewhere); again.AnswerToken != "" {

@@ -96,6 +96,51 @@ func TestLateWrite(t *testing.T) {
 	})
 }
 
+// TestLateChange: a change that the operator was told has failed is not there
+// after a restart, although the write came through in the end.
+func TestLateChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, func(c *Config) { c.Now = time.Now })
+		f.catalog()
+		id := f.id(machine(1), "web1")
+		old := f.put(kindGroups, "old", `{"notes":"as it was"}`)
+		release := f.db.block()
+		for what, err := range map[string]error{
+			"new":     second(second2(f.Put(kindGroups, "new", []byte(`{}`), MatchAny))),
+			"old":     second(second2(f.Put(kindGroups, "old", []byte(`{"notes":"changed"}`), MatchAny))),
+			"machine": second(second2(f.Put(kindMachines, string(id), []byte(`{"name":"other"}`), MatchAny))),
+			"delete":  f.Delete(kindProfiles, "disk", MatchAny),
+		} {
+			if !errors.Is(err, errTimeout) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if n := len(f.writer.queue); n != 0 {
+			t.Errorf("%d changes are still queued", n)
+		}
+		release()
+		synctest.Wait()
+		if err := f.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		g := f.again()
+		if _, ok := g.Get(kindGroups, "new"); ok {
+			t.Error("the new group is there")
+		}
+		if d, _ := g.Get(kindGroups, "old"); !same(d, old) {
+			t.Errorf("%+v", d)
+		}
+		if m := g.machine(id); m.Name != "web1" {
+			t.Errorf("%+v", m)
+		}
+		if _, ok := g.Get(kindProfiles, "disk"); !ok {
+			t.Error("the profile is gone")
+		}
+	})
+}
+
+func second2[A, B, C any](a A, _ B, c C) (A, C) { return a, c }
+
 // TestFailedWrite: what could not be written has not happened.
 func TestFailedWrite(t *testing.T) {
 	f := newFixture(t)
@@ -131,6 +176,7 @@ func TestFailedWrite(t *testing.T) {
 	if a := f.machine(id).Assignment; a == nil || a.State != boot.AssignWaiting || a.Profile != "install" {
 		t.Errorf("assignment %+v", a)
 	}
+	stranger := f.id(machine(7), "")
 	if err := f.Flush(); err == nil {
 		t.Error("flush: no error")
 	}
@@ -141,6 +187,7 @@ func TestFailedWrite(t *testing.T) {
 	if err := f.Flush(); err != nil {
 		t.Error(err)
 	}
+	f.db.machine(t, stranger)
 	if f.db.machine(t, id).Boots == 0 {
 		t.Error("what was seen while nothing could be written is lost")
 	}
@@ -312,6 +359,9 @@ func TestSetDBMerges(t *testing.T) {
 	early := g.Decide(c.ask())
 	g.want(early, boot.ActionMenu, boot.ReasonNone)
 	fresh := g.id(machine(3), "")
+	dock := c
+	dock.mac = "52:54:00:dd:dd:dd"
+	g.Sight(dock.sighting()) // with the identifier of a known machine
 	if err := g.SetDB(f.db); err != nil {
 		t.Fatal(err)
 	}
@@ -319,6 +369,9 @@ func TestSetDBMerges(t *testing.T) {
 	g.want(p, boot.ActionArmed, boot.ReasonNone)
 	if p.Choice.Machine != id {
 		t.Errorf("machine %s, was %s", p.Choice.Machine, id)
+	}
+	if m := g.machine(id); len(m.MACs) != 1 {
+		t.Errorf("a claim became the machine's: %+v", m.MACs)
 	}
 	if m := g.machine(id); m.Boots < 3 || !m.Last.Equal(f.clock.Now()) || m.Name != "web1" {
 		t.Errorf("record %+v", m)

@@ -385,10 +385,32 @@ func TestNewCard(t *testing.T) {
 	c := machine(1)
 	id := f.id(c, "web1")
 	f.Sight(boot.Sighting{MAC: card, GUID: c.guid})
-	f.assign(id, "install", boot.AssignArmed)
-	f.assign(id, "install", boot.AssignArmed)
+	f.assign(id, "rescue", boot.AssignAlways)
 	c.mac = card
+	f.want(f.Decide(c.ask()), boot.ActionBoot, boot.ReasonNone)
+	f.assign(id, "install", boot.AssignArmed)
 	f.want(f.Decide(c.ask()), boot.ActionMenu, boot.ReasonIdentityNewNIC)
+}
+
+// TestAdoptsIdentifier: a machine that was written down by its address gets its
+// identifier when the box sees that it is the one, not by a claim.
+func TestAdoptsIdentifier(t *testing.T) {
+	f := newFixture(t)
+	f.catalog()
+	c, liar := machine(1), machine(2)
+	d := f.put(kindMachines, "web1", `{"name":"web1","macs":[{"mac":"`+string(c.mac)+`"}]}`)
+	id := boot.MachineID(d.Name)
+	f.Sight(boot.Sighting{MAC: c.mac, GUID: liar.guid})
+	against := c.ask()
+	against.Sighting.GUID, against.Proof = liar.guid, boot.ProofAgainst
+	f.Decide(against)
+	if m := f.machine(id); !m.GUID.IsZero() {
+		t.Errorf("it took %s for its own", m.GUID)
+	}
+	f.Decide(c.ask())
+	if m := f.machine(id); m.GUID != c.guid || m.Serial != c.serial {
+		t.Errorf("%+v", m)
+	}
 }
 
 // TestSharedDock: an adapter that came with two machines identifies neither.

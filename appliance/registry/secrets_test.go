@@ -163,6 +163,10 @@ func TestSpoofedUUID(t *testing.T) {
 	if *after.Assignment != *before.Assignment {
 		t.Errorf("assignment changed: %+v", after.Assignment)
 	}
+	if p := f.Decide(victim.asks(LoaderPXELinux)); p.Choice.Confidence != boot.ConfidenceGood {
+		t.Errorf("by its identifier alone the victim is known with confidence %s", p.Choice.Confidence)
+	}
+	f.assign(id, "install", boot.AssignArmed)
 	f.start(victim) // the victim still gets it
 	// And while it runs, a claim does not stop it.
 	for i, a := range claims {

@@ -22,9 +22,9 @@ import (
 
 // Names in the state directory.
 const (
-	storeName = "bootpuck.db" // machines, profiles, targets …
-	treesName = "trees"       // uploaded trees
-	tokenName = "api-token"   // lets its bearer change things from another machine
+	storeName = store.FileName // machines, profiles, targets …
+	treesName = "trees"        // uploaded trees
+	tokenName = "api-token"    // lets its bearer change things from another machine
 )
 
 // keeper opens what the state directory holds once that is ready, and closes it
@@ -106,8 +106,11 @@ func (k *keeper) openState() (closeAll func() error, err error) {
 		result = health.Result{Status: health.Degraded, Reason: boot.ReasonStoreCorrupt, Detail: name}
 	}
 	trees, err := media.Open(filepath.Join(state.Dir, treesName), media.Limits{})
-	if err != nil {
+	switch {
+	case err != nil:
 		result = health.Result{Status: health.Degraded, Reason: boot.ReasonFailed, Detail: "uploaded trees: " + err.Error()}
+	case len(trees.Damaged()) > 0:
+		result = health.Result{Status: health.Degraded, Reason: boot.ReasonFailed, Detail: "uploaded trees that cannot be read: " + strings.Join(trees.Damaged(), ", ")}
 	}
 	token, err := apiToken(filepath.Join(state.Dir, tokenName))
 	if err != nil {
@@ -117,7 +120,13 @@ func (k *keeper) openState() (closeAll func() error, err error) {
 	k.trees, k.token = trees, token
 	k.mu.Unlock()
 	k.open(result)
-	return db.Close, nil
+	return func() error {
+		err := db.Close()
+		if trees != nil {
+			err = errors.Join(err, trees.Close())
+		}
+		return err
+	}, nil
 }
 
 func (k *keeper) note(r health.Result) {

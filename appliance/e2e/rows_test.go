@@ -56,7 +56,7 @@ var (
 	relayed  = trouble{name: "relay", far: true, site: func(c *lab.SiteConfig) { c.Relay = true }}
 	lossy    = trouble{
 		name: "loss-5%-delay-20ms", link: lab.Link{Loss: 0.05, Delay: 20 * time.Millisecond},
-		payload: lab.Memtest, limit: 6 * time.Minute,
+		payload: lab.Memtest, limit: 10 * time.Minute,
 	}
 	rival   = trouble{name: "second-proxy", rival: true, event: "other_pxe"}
 	silent  = trouble{name: "no-router-advertisements", dhcp: func(c *lab.DHCPConfig) { c.NoAdvertisements = true }}

@@ -106,18 +106,26 @@ var boxBinary = sync.OnceValues(func() (string, error) {
 	if p := os.Getenv("BOOTPUCK_BINARY"); p != "" {
 		return filepath.Abs(p)
 	}
-	out, err := filepath.Abs(filepath.Join(buildDir, "bootpuck"))
+	return build("bootpuck")
+})
+
+// ctlBinary builds the command line program once.
+var ctlBinary = sync.OnceValues(func() (string, error) { return build("bootpuckctl") })
+
+// build compiles one of the product's programs and returns its path.
+func build(name string) (string, error) {
+	out, err := filepath.Abs(filepath.Join(buildDir, name))
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-o", out, "./cmd/bootpuck")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", out, "./cmd/"+name)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build cmd/bootpuck: %w\n%s", err, text)
+		return "", fmt.Errorf("build cmd/%s: %w\n%s", name, err, text)
 	}
 	return out, nil
-})
+}
 
 // accelerators is what QEMU can use here, found out by trying.
 var accelerators = lab.Accelerators{Kernel: lab.InstallerKernel("amd64")}

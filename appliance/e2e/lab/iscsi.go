@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -29,12 +30,9 @@ type ISCSI struct {
 // URI is the SAN URI of the disk as iPXE takes it (RFC 4173).
 func (t ISCSI) URI() string { return "iscsi:" + ISCSIAddr + "::3260:1:" + t.Target }
 
-// StartISCSI starts the target. It ends with the site. It needs the package tgt.
-func (s *Site) StartISCSI(ctx context.Context, t ISCSI) (*Proc, error) {
-	disk, err := filepath.Abs(t.Disk)
-	if err != nil {
-		return nil, err
-	}
+// StartISCSI starts a server of these targets, once per site, with which it ends.
+// It needs the package tgt.
+func (s *Site) StartISCSI(ctx context.Context, targets ...ISCSI) (*Proc, error) {
 	ns, err := s.NewStation("iscsi", iscsiMAC)
 	if err != nil {
 		return nil, err
@@ -58,19 +56,34 @@ func (s *Site) StartISCSI(ctx context.Context, t ISCSI) (*Proc, error) {
 	if err := s.waitTCP(ctx, ISCSIAddr+":3260"); err != nil {
 		return nil, fmt.Errorf("iSCSI target (package tgt): %w; it said:\n%s", err, p.Out.Tail(8))
 	}
+	for i, t := range targets {
+		if err := t.add(ctx, strconv.Itoa(i+1), admin); err != nil {
+			return nil, fmt.Errorf("iSCSI target %s: %w", t.Target, err)
+		}
+	}
+	return p, nil
+}
+
+// add makes one target with the given number.
+func (t ISCSI) add(ctx context.Context, tid string, admin func(args ...string) error) error {
+	disk, err := filepath.Abs(t.Disk)
+	if err != nil {
+		return err
+	}
 	// The control socket may come after the portal.
-	if err := retry(ctx, 10*time.Second, func() error { return admin("--op", "new", "--mode", "target", "--tid", "1", "-T", t.Target) }); err != nil {
-		return nil, fmt.Errorf("iSCSI target: %w", err)
+	err = retry(ctx, 10*time.Second, func() error { return admin("--op", "new", "--mode", "target", "--tid", tid, "-T", t.Target) })
+	if err != nil {
+		return err
 	}
 	steps := [][]string{
-		{"--op", "new", "--mode", "logicalunit", "--tid", "1", "--lun", "1", "-b", disk},
+		{"--op", "new", "--mode", "logicalunit", "--tid", tid, "--lun", "1", "-b", disk},
 	}
 	if t.User != "" {
 		steps = append(steps,
 			[]string{"--op", "new", "--mode", "account", "--user", t.User, "--password", t.Password},
-			[]string{"--op", "bind", "--mode", "account", "--tid", "1", "--user", t.User})
+			[]string{"--op", "bind", "--mode", "account", "--tid", tid, "--user", t.User})
 	}
-	bind := []string{"--op", "bind", "--mode", "target", "--tid", "1"}
+	bind := []string{"--op", "bind", "--mode", "target", "--tid", tid}
 	if t.Initiator != "" {
 		bind = append(bind, "--initiator-name", t.Initiator)
 	} else {
@@ -78,10 +91,10 @@ func (s *Site) StartISCSI(ctx context.Context, t ISCSI) (*Proc, error) {
 	}
 	for _, step := range append(steps, bind) {
 		if err := admin(step...); err != nil {
-			return nil, fmt.Errorf("iSCSI target: %w", err)
+			return err
 		}
 	}
-	return p, nil
+	return nil
 }
 
 // retry calls f until it succeeds or the time is over.

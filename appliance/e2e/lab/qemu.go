@@ -190,10 +190,14 @@ func (m *Guest) Type(text string) error {
 	return err
 }
 
-// Keys presses keys on the keyboard, named as QEMU names them ("ret", "down").
+// Keys presses keys on the keyboard, one after the other, named as QEMU names
+// them ("ret", "down"); keys pressed together are joined by "-" ("shift-s").
 func (m *Guest) Keys(names ...string) error {
 	for _, n := range names {
-		keys := []map[string]string{{"type": "qcode", "data": n}}
+		var keys []map[string]string
+		for key := range strings.SplitSeq(n, "-") {
+			keys = append(keys, map[string]string{"type": "qcode", "data": key})
+		}
 		if err := m.qmp.run("send-key", map[string]any{"keys": keys}); err != nil {
 			return err
 		}

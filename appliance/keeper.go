@@ -71,8 +71,7 @@ func (k *keeper) Run(ctx context.Context) error {
 		closer, err := k.openState()
 		if err != nil {
 			cancel()
-			<-ended
-			return err
+			return errors.Join(err, <-ended)
 		}
 		closeAll = closer
 	case <-ctx.Done():

@@ -169,11 +169,20 @@ func (s scripts) callback(dst []byte, q bootweb.Query, rest string) ([]byte, boo
 	if said == "" {
 		said = clean(string(q.Body), maxSaid)
 	}
-	reason := s.box.registry.Callback(token, boot.Callback(name), said, s.stranger(q))
-	if reason != boot.ReasonNone {
-		return dst, bootweb.Script{Reason: reason, Status: http.StatusNotFound, Text: reason.Text()}
+	out := bootweb.Script{Reason: s.box.registry.Callback(token, boot.Callback(name), said, s.stranger(q))}
+	switch out.Reason {
+	case boot.ReasonNone:
+		out.Text = "the installer says " + name
+		return append(dst, "ok\n"...), out
+	case boot.ReasonStateWait:
+		out.Status = http.StatusServiceUnavailable // with Retry-After: the installer is to repeat it
+	case boot.ReasonParameter:
+		out.Status = http.StatusBadRequest
+	default:
+		out.Status = http.StatusNotFound
 	}
-	return append(dst, "ok\n"...), bootweb.Script{Text: "the installer says " + name}
+	out.Text = out.Reason.Text()
+	return dst, out
 }
 
 // maxSaid is how much of an installer's words is kept, in octets.

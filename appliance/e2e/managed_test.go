@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"image/png"
 	"os"
 	"path"
 	"path/filepath"
@@ -176,4 +178,54 @@ func typeKeys(t *testing.T, g *lab.Guest, keys ...string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// waitPicture waits until the screen shows something that no longer changes and
+// is not a blank or a text of two colours, and keeps it in a PNG file.
+func waitPicture(t *testing.T, g *lab.Guest, file string) {
+	t.Helper()
+	file, err := filepath.Abs(file) // QEMU writes it
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var last []byte
+	for {
+		if err := g.Screenshot(file); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(data, last) && colours(t, data) > 16 {
+			return
+		}
+		last = data
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("the screen shows nothing: %s", file)
+		}
+	}
+}
+
+// colours counts the colours of a PNG picture.
+func colours(t *testing.T, data []byte) int {
+	t.Helper()
+	picture, err := png.Decode(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[[3]uint32]bool)
+	for y := picture.Bounds().Min.Y; y < picture.Bounds().Max.Y; y++ {
+		for x := picture.Bounds().Min.X; x < picture.Bounds().Max.X; x++ {
+			r, g, b, _ := picture.At(x, y).RGBA()
+			seen[[3]uint32{r, g, b}] = true
+		}
+	}
+	return len(seen)
 }

@@ -130,9 +130,7 @@ func TestSeedC(t *testing.T) {
 	// the serial console.
 	waitDone(t, g, "splash.png")
 	picture := filepath.Join(buildDir, "seed-c.png")
-	if err := g.Screenshot(picture); err != nil {
-		t.Fatal(err)
-	}
+	waitPicture(t, g, picture)
 	keys := []string{"tab"}
 	for _, r := range " console=ttyS0,115200" {
 		switch r {

@@ -106,6 +106,9 @@ func (n *Namespace) close() error {
 	return errors.Join(n.handle.Close(), netns.DeleteNamed(n.name))
 }
 
+// Address gives the station's interface eth0 an address in CIDR notation.
+func (n *Namespace) Address(cidr string) error { return n.addr("eth0", cidr) }
+
 // addr gives an interface an address in CIDR notation and brings it up.
 func (n *Namespace) addr(ifname string, cidrs ...string) error {
 	link, err := n.nl.LinkByName(ifname)

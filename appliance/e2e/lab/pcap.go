@@ -40,6 +40,11 @@ func (r *Ring) Add(at time.Time, frame []byte) {
 	if len(frame) > ethLen+9 && frame[12] == 8 && frame[13] == 0 && frame[ethLen+9] == protoTCP {
 		n = min(n, snapTCP)
 	}
+	// A TFTP block of a large file, by its opcode: an installer by TFTP would push
+	// everything else out.
+	if u, ok := parseUDP(frame); ok && len(u.payload) > snapTCP && u.payload[0] == 0 && u.payload[1] == 3 && u.dstPort > 1023 && u.dstPort != portPXE {
+		n = min(n, snapTCP)
+	}
 	data := make([]byte, n)
 	copy(data, frame)
 	r.mu.Lock()

@@ -30,7 +30,10 @@ func (s *site) call(t *testing.T, method, path, ctype, body string) (int, string
 	if body != "" {
 		req.Header.Set("Content-Type", ctype)
 	}
-	if method == http.MethodPut {
+	switch {
+	case method == http.MethodPut && path == "/api/v1/settings":
+		req.Header.Set("If-Match", "*") // there always is one
+	case method == http.MethodPut:
 		req.Header.Set("If-None-Match", "*")
 	}
 	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -390,5 +393,44 @@ func TestImportErrors(t *testing.T) {
 	}
 	if _, text := s.call(t, http.MethodGet, "/api/v1/targets", "", ""); strings.Contains(text, `"a"`) {
 		t.Errorf("something was kept: %s", text)
+	}
+}
+
+// TestUnknownAsks: a machine that nobody knows waits on its screen, and boots
+// when the operator lets it.
+func TestUnknownAsks(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	if code, body := s.call(t, http.MethodPut, "/api/v1/settings", "application/json", `{"unknown":"ask"}`); code/100 != 2 {
+		t.Fatalf("%d %s", code, body)
+	}
+	web := s.box.Addresses().HTTP.String()
+	_, text := fetch(t, web, "/s?mac=52:54:00:00:00:77&platform=pcbios&buildarch=i386&version=2.0.0")
+	_, rest, ok := strings.Cut(text, "/w/")
+	if !ok {
+		t.Fatalf("it does not wait:\n%s", text)
+	}
+	token := strings.Fields(rest)[0]
+	if _, again := fetch(t, web, "/w/"+token); again != text {
+		t.Errorf("asked again while nobody has decided:\n%s", again)
+	}
+	var list struct {
+		Items []struct {
+			Code string
+			Seen struct{ MAC string }
+		}
+	}
+	_, body := s.call(t, http.MethodGet, "/api/v1/requests", "", "")
+	if err := json.Unmarshal([]byte(body), &list); err != nil || len(list.Items) != 1 || list.Items[0].Seen.MAC != "52:54:00:00:00:77" {
+		t.Fatalf("%v %s", err, body)
+	}
+	if !strings.Contains(text, list.Items[0].Code) {
+		t.Errorf("the screen does not show %s:\n%s", list.Items[0].Code, text)
+	}
+	if code, body := s.call(t, http.MethodPost, "/api/v1/requests/"+list.Items[0].Code, "application/json", `{"allow":true}`); code/100 != 2 {
+		t.Fatalf("%d %s", code, body)
+	}
+	if _, text := fetch(t, web, "/w/"+token); !strings.Contains(text, "\nmenu ") {
+		t.Errorf("after the operator let it:\n%s", text)
 	}
 }

@@ -141,13 +141,10 @@ func (s scripts) pick(dst []byte, q bootweb.Query, rest string) ([]byte, bootweb
 }
 
 func (s scripts) wait(dst []byte, q bootweb.Query, token string) ([]byte, bootweb.Script) {
-	plan, waiting, reason := s.box.registry.Wait(token, s.stranger(q))
-	switch {
-	case reason != boot.ReasonNone:
+	// As long as nobody has decided, the plan is to ask again.
+	plan, _, reason := s.box.registry.Wait(token, s.stranger(q))
+	if reason != boot.ReasonNone {
 		return s.refused(dst, reason, q.Base)
-	case waiting:
-		// To iPXE a failed download: its script counts it and asks again.
-		return dst, bootweb.Script{Status: http.StatusServiceUnavailable, Reason: boot.ReasonUnknownAsks}
 	}
 	text, out := s.render(dst, plan, q.Base, bootweb.Script{})
 	out.Text = planned(plan)

@@ -24,7 +24,7 @@ func goodTargets() map[TargetKind]Target {
 		TargetChain:  {URL: "http://${next-server}:8080/boot.php?mac=${net0/mac:hexhyp}&x=1"},
 		TargetSAN: {SAN: &SAN{
 			Protocol: SANiSCSI, Host: "192.0.2.20", Port: 3260, LUN: "1", IQN: "iqn.2024-01.example:{{.Machine.Name}}", Initiator: "iqn.2024-01.example:x",
-			User: "u", Password: "secret secret", Hook: true, Then: "debian", Drive: 0x81, File: `\EFI\debian\grubx64.efi`,
+			User: "u", Password: "~secret secret~", Hook: true, Then: "debian", Drive: 0x81, File: `\EFI\debian\grubx64.efi`,
 		}},
 		TargetLocal:    {Local: LocalSanboot},
 		TargetPXELinux: {Program: "lpxelinux.0", Tree: "debian", Script: "DEFAULT x"},
@@ -365,6 +365,7 @@ func TestSANErrors(t *testing.T) {
 		{iscsi(func(s *SAN) { s.Initiator = "iqn.$x" }), "san.initiator"},
 		{iscsi(func(s *SAN) { s.User, s.Password = "u", "pä" }), "san.password"},
 		{iscsi(func(s *SAN) { s.User, s.Password = "u\n", "p" }), "san.user"},
+		{iscsi(func(s *SAN) { s.User, s.Password = "u", "p\x7f" }), "san.password"},
 		{iscsi(func(s *SAN) { s.User, s.Password = "u", strings.Repeat("p", MaxPath+1) }), "san.password"},
 		{iscsi(func(s *SAN) { s.Password = "p" }), "san.user"},
 		{iscsi(func(s *SAN) { s.Drive = 0x7f }), "san.drive"},

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -71,15 +72,12 @@ func UsableSerial(s string) bool {
 		return false
 	}
 	t := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'A' && r <= 'Z':
-			return r + 'a' - 'A'
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r >= 0xa0 && r != utf8.RuneError:
-			return r
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToLower(r)
 		}
 		return -1
 	}, s)
-	if t == "" || placeholders[t] || strings.Contains(t, "tobefilled") || strings.Contains(t, "serialnum") {
+	if placeholders[t] || strings.Contains(t, "tobefilled") || strings.Contains(t, "serialnum") {
 		return false
 	}
 	for _, c := range counted {
@@ -89,7 +87,7 @@ func UsableSerial(s string) bool {
 	}
 	first, _ := utf8.DecodeRuneInString(t)
 	if strings.Trim(t, string(first)) == "" {
-		return false // one character, repeated or not
+		return false // nothing, or one character, repeated or not
 	}
 	return strings.Trim(t, "0fx") != "" // erased flash in all spellings: 0x00, FFFF, XXXX
 }

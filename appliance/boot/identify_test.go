@@ -55,7 +55,9 @@ func TestUsableSerial(t *testing.T) {
 		"123456789abcdef", "FFFFFFFF", "ffffffffffffffff", "XXXXXXXX", "xxxx", "....................", "        ", "-", "--------", "?",
 		"INVALID", "Not Specified", "Not Applicable", "Not Available", "Not Present", "Unknown", "empty", "O.E.M.", "<BAD INDEX>",
 		"(null)", "0x00000000", "0xFFFFFFFF", "FFFF0000", "\xff\xff\xff\xff", "ÿÿÿÿ", "A", "1111", "TBD", "Serial", strings.Repeat("7A", MaxClaim),
-		"\x00\x01",
+		"\x00\x01", "\xffA", "\u00a0A", strings.Repeat("7A", MaxClaim/2) + "B", "String", "nil", "No", "Unspecified", "Not Set", "Not Defined",
+		"undefined", "Blank", "OEM", "S/N", "Serial No", "System Serial", "todo", "Standard", "Asset", "No Asset Tag", "Inventory", "error",
+		"Uninitialized", "Fill by OEM", "Reserved",
 	} {
 		if UsableSerial(s) {
 			t.Errorf("serial number %q is taken for one", s)
@@ -63,7 +65,7 @@ func TestUsableSerial(t *testing.T) {
 	}
 	for _, s := range []string{
 		"5CG1234ABC", "SN1", "S1", "012345678A", "1234567891", "PF0ABCDE", "VMware-56 4d 1c 2a 9b 0e", "10", "012", "123", "0F1", "00000001",
-		"7654-3210", "Müller 12", "Z0", "abc", "bcdef", "1234abcd",
+		"7654-3210", "Müller 12", "Z0", "abc", "bcdef", "1234abcd", "Äß",
 	} {
 		if !UsableSerial(s) {
 			t.Errorf("serial number %q is not taken for one", s)
@@ -109,6 +111,13 @@ func (s shelf) Record(id MachineID) (Machine, bool) {
 	}
 	return Machine{}, false
 }
+
+// gossip is an index that names every record, whatever it is asked for.
+type gossip struct{ shelf }
+
+func (g gossip) ByGUID(GUID) []MachineID             { return g.where(func(*Machine) bool { return true }) }
+func (g gossip) BySerial(string, string) []MachineID { return g.ByGUID(GUID{}) }
+func (g gossip) ByMAC(MAC) []MachineID               { return g.ByGUID(GUID{}) }
 
 // described reads "id uuid=1 serial=x mac=a,b! maker=m known": "!" a given card,
 // "~" a shared one. UUIDs and addresses are made of the letter or digit.
@@ -293,6 +302,9 @@ func TestIdentify(t *testing.T) {
 			if text := identityText(got); text != c.want {
 				t.Errorf("got %q, want %q (%s)", text, c.want, got.Why)
 			}
+			if other := Identify(gossip{records}, sighted(t, c.told)); identityText(other) != c.want {
+				t.Errorf("the index decides: %q, want %q", identityText(other), c.want)
+			}
 		})
 	}
 }
@@ -363,7 +375,7 @@ func TestSightingOf(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	s = SightingOf(Client{MAC: macOf("a"), Firmware: FirmwareIPXE, IPXE: IPXE{Version: [3]byte{1, 21, 0}}}, at, netip.IPv4Unspecified(), "")
-	if s.IPXE != "1.21.0" || s.Addr.IsValid() || s.ArchName != "" || s.Platform != "" {
+	if s.IPXE != "1.21.0" || s.Addr.IsValid() || s.ArchName != "" || s.ArchKnown || s.Platform != "" {
 		t.Errorf("got %+v", s)
 	}
 	s = SightingOf(Client{Firmware: FirmwareRPi, Arch: ArchBIOS, ArchKnown: true}, at, netip.Addr{}, "")
@@ -406,6 +418,9 @@ func TestMerge(t *testing.T) {
 	if got = newer.Merge(Sighting{MAC: macOf("b")}); got.NIC != "" || got.Addr.IsValid() || got.MAC != macOf("b") {
 		t.Errorf("a card's chip and address outlive the card: %+v", got)
 	}
+	if got = newer.Merge(Sighting{MAC: macOf("a"), Memory: 1}); got.NIC != "chip2" || got.Addr != newer.Addr || got.Memory != 1 {
+		t.Errorf("the same card: %+v", got)
+	}
 	if got = old.Merge(Sighting{Product: strings.Repeat("x", 999) + "\n"}); got.Product != strings.Repeat("x", MaxClaim) {
 		t.Errorf("product of %d octets", len(got.Product))
 	}
@@ -429,6 +444,18 @@ func TestClaim(t *testing.T) {
 	} {
 		if got := Claim(in); got != want {
 			t.Errorf("Claim(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for r, want := range map[rune]bool{
+		0: false, 0x1f: false, ' ': true, '~': true, 0x7f: false, 0x9f: false, 0xa0: true, 0x200a: true, 0x200b: false, 0x200f: false,
+		0x2010: true, 0x2027: true, 0x2028: false, 0x202e: false, 0x202f: true, 0x205f: true, 0x2060: false, 0x2069: false, 0x206a: true,
+		0xfefe: true, 0xfeff: false, 0xff00: true, utf8.RuneError: false, 0x1f600: true,
+	} {
+		if printable(r) != want {
+			t.Errorf("%#x: %v", r, !want)
 		}
 	}
 }

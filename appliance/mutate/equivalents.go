@@ -29,6 +29,17 @@ var equivalents = map[string]string{
 
 	`memory.go place: m.byAddr[addr] == e → false`: "placing it where it is changes nothing",
 
+	`identify.go sharedGUIDs: err != nil → false`: "the list is correct",
+	`identify.go sharedGUIDs: drop panic(err)`:    "the list is correct",
+	`identify.go UsableGUID: 0 → 1`:               "all octets are equal to the second one exactly when they are to the first",
+	`identify.go Claim: plain(s) → false`:         "the way without a copy, to the same text",
+
+	`records.go Identify: q.guid → true`:               "no record agrees with an identifier that is none",
+	`records.go Identify: other != s.GUID → true`:      "a record that is named twice counts once",
+	`records.go Identify: q.serial → true`:             "no record agrees with a serial number that is none",
+	`records.go Identify: s.Manufacturer != "" → true`: "a record that is named twice counts once",
+	`records.go Identify: "" → "mutant"`:               "a record that is named twice counts once",
+
 	`trust.go sensitive: t.Destructive → false`: "a destructive target is armed, and what is armed is sensitive",
 	`trust.go trust: "" → "mutant"`:             "nobody is told why nothing is wrong",
 

@@ -71,6 +71,7 @@ type Box struct {
 	files      *fileSet
 	registry   *registry.Registry
 	awaiting   *boot.Awaiting
+	neighbours *neighbours
 	keeper     *keeper
 	page       *admin.Box
 
@@ -99,6 +100,7 @@ func New(cfg Config) (*Box, error) {
 		Rivals: func() int { return len(b.sentinel.Responders()) },
 	})
 	b.watcher = lan.NewWatcher(lan.Selection{Names: s.Interfaces}, b.Record)
+	b.neighbours = newNeighbours(b.watcher.Neighbour, cfg.Now)
 	b.sentinel = sentinel{lan.NewSentinel(b.watcher, b.Record)}
 	var err error
 	b.registry, err = registry.Open(registry.Config{

@@ -115,7 +115,7 @@ func (b *Box) sender(addr netip.Addr) (mac boot.MAC, routed bool) {
 	if addr.IsLoopback() {
 		return "", false
 	}
-	mac, onLink, ok := b.watcher.Neighbour(addr)
+	mac, onLink, ok := b.neighbours.get(addr)
 	if ok {
 		return mac, false
 	}

@@ -2,7 +2,6 @@ package ipxe
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
@@ -265,9 +264,17 @@ func (r *Renderer) builtin(dst []byte, t template, p boot.Plan, base string) ([]
 	if hasPicks(p) {
 		failed = menuFailed
 	}
-	out := strings.NewReplacer(
-		markFailed+"\n", failed, markHead+"\n", head.b.String(), markTitle, say("menu", name),
-		markItems+"\n", items.b.String(), markPicks+"\n", picks.b.String(),
-	).Replace(string(t.appendTo(nil, base)))
-	return append(dst, out...), boot.ReasonNone
+	return t.fill(dst, base, func(mark string) (text string, whole bool) {
+		switch mark {
+		case markFailed:
+			return failed, true
+		case markHead:
+			return head.b.String(), true
+		case markItems:
+			return items.b.String(), true
+		case markPicks:
+			return picks.b.String(), true
+		}
+		return say("menu", name), false // markTitle: the rest of its line stays
+	}), boot.ReasonNone
 }

@@ -41,13 +41,26 @@ func (p Params) arch(platform boot.Platform) (boot.Arch, bool) {
 	if platform == "" {
 		return 0, false
 	}
+	a, ok := archOf[platformCPU{platform, p.BuildArch}]
+	return a, ok
+}
+
+type platformCPU struct {
+	platform boot.Platform
+	cpu      string
+}
+
+// archOf finds the first architecture type of a platform and processor.
+var archOf = func() map[platformCPU]boot.Arch {
+	m := map[platformCPU]boot.Arch{}
 	for _, a := range boot.Archs() {
-		if a.Platform == platform && !a.HTTP && a.CPU != "" && a.CPU == p.BuildArch {
-			return a.Arch, true
+		key := platformCPU{a.Platform, a.CPU}
+		if _, known := m[key]; !known && !a.HTTP && a.CPU != "" {
+			m[key] = a.Arch
 		}
 	}
-	return 0, false
-}
+	return m
+}()
 
 // Variables are the parameters that were given, by their own names, as rules
 // compare them. next-server and user-class are there in the spelling without

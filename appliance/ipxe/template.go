@@ -32,6 +32,36 @@ func (t template) appendTo(dst []byte, base string) []byte {
 	return dst
 }
 
+// fill renders t with base and puts texts in the place of marks: a mark is an
+// octet 1 and the letters after it. whole says that the text has its own line
+// ends, so that the mark's is dropped.
+func (t template) fill(dst []byte, base string, text func(mark string) (s string, whole bool)) []byte {
+	for i, part := range t.parts {
+		if i > 0 {
+			dst = append(dst, base...)
+		}
+		for {
+			at := strings.IndexByte(part, 1)
+			if at < 0 {
+				break
+			}
+			dst = append(dst, part[:at]...)
+			end := at + 1
+			for end < len(part) && part[end] >= 'a' && part[end] <= 'z' {
+				end++
+			}
+			s, whole := text(part[at:end])
+			dst = append(dst, s...)
+			if whole && end < len(part) && part[end] == '\n' {
+				end++
+			}
+			part = part[end:]
+		}
+		dst = append(dst, part...)
+	}
+	return dst
+}
+
 // lines joins the lines that are not left out. An element that begins with
 // "?-" was excluded by when.
 func lines(ls ...string) string {

@@ -343,8 +343,12 @@ func (r *Registry) decided(p *planning, plan boot.Plan, now time.Time) {
 	if p.ask.From.IsValid() {
 		d.Addr = p.ask.From.String()
 	}
+	text := gets(c)
 	r.mu.Lock()
-	r.ring.add(d)
+	again := r.repeated(d, text, now)
+	if !again {
+		r.ring.add(d)
+	}
 	if c.Reason == boot.ReasonIdentityNewNIC {
 		if rec, ok := r.table.byID[p.o.machine.ID]; ok {
 			if i := rec.newcomer(p.o.sighting.MAC); i >= 0 {
@@ -353,9 +357,50 @@ func (r *Registry) decided(p *planning, plan boot.Plan, now time.Time) {
 		}
 	}
 	r.mu.Unlock()
-	e := p.event(boot.KindDecision, c.Reason, p.title()+gets(c))
+	if again {
+		return
+	}
+	e := p.event(boot.KindDecision, c.Reason, p.title()+text)
 	e.Time = now
 	r.tell(e)
+}
+
+// Bounds of what is told of decisions. A machine that asks in a loop, or a
+// stranger who asks in many names, must not push the story of the others out.
+const (
+	sameDecision = 10 * time.Second // the same answer to the same asker is told once in this time
+	maxTold      = 4096             // askers that are remembered for it
+	decisionRate = 50               // decisions told per second, beyond a burst
+	decisionMost = 500
+)
+
+// lastTold is the last decision that was told of an asker.
+type lastTold struct {
+	text   string
+	reason boot.Reason
+	at     time.Time
+}
+
+// repeated says whether a decision is to be passed over: it was told just now, or
+// more is going on than anybody could read. The registry's mutex is held.
+func (r *Registry) repeated(d Decision, text string, now time.Time) bool {
+	who := string(d.Machine)
+	if who == "" {
+		who = d.Addr + string(d.MAC)
+	}
+	who += d.Loader
+	last, known := r.told[who]
+	if known && last.text == text && last.reason == d.Choice.Reason && now.Sub(last.at) < sameDecision && !now.Before(last.at) {
+		return true
+	}
+	if !r.telling.take(now) {
+		return true
+	}
+	if !known && len(r.told) >= maxTold {
+		clear(r.told)
+	}
+	r.told[who] = lastTold{text, d.Choice.Reason, now}
+	return false
 }
 
 // gets says in a few words what a choice gives.

@@ -110,7 +110,9 @@ type Registry struct {
 	ring     ring
 	flights  map[string]*flight // hand-outs on their way to the medium
 	handed   map[boot.MachineID]*handed
-	fresh    bucket             // new records
+	fresh    bucket // new records
+	telling  bucket // decisions that are told
+	told     map[string]lastTold
 	rev      uint64             // last revision given out
 	doubtful map[docID]struct{} // documents of which the store may hold something else
 
@@ -138,7 +140,7 @@ func Open(cfg Config) (*Registry, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Log.With("component", "registry"), ready: make(chan struct{}),
 		table: newTable(cfg.MaxMachines), tokens: newTokens(), requests: newRequests(),
 		flights: map[string]*flight{}, handed: map[boot.MachineID]*handed{},
-		fresh: bucket{rate: 20, burst: 1000}, doubtful: map[docID]struct{}{},
+		fresh: bucket{rate: 20, burst: 1000}, telling: bucket{rate: decisionRate, burst: decisionMost}, told: map[string]lastTold{}, doubtful: map[docID]struct{}{},
 	}
 	r.cfg.DB = nil
 	empty, _ := newSnapshot(nil, documents{Site: defaultSite()})

@@ -239,6 +239,9 @@ func (b *Box) Run(ctx context.Context) error {
 		wg.Go(func() { b.supervisor.run(ctx, t) })
 	}
 	wg.Wait()
+	if err := b.keeper.Close(); err != nil {
+		b.cfg.Log.Error("the last changes may not have been kept", "error", err)
+	}
 	b.Record(boot.Event{Kind: boot.KindBox, Text: "stopped"})
 	return nil
 }

@@ -40,6 +40,7 @@ type keeper struct {
 	once     sync.Once
 
 	mu     sync.Mutex
+	db     *store.DB
 	trees  *media.Store
 	token  string
 	result health.Result
@@ -58,45 +59,61 @@ func (k *keeper) String() string { return "state" }
 // Ready is closed when the state directory has been opened, or given up.
 func (k *keeper) Ready() <-chan struct{} { return k.ready }
 
-// Run opens the state and keeps it until ctx ends. The registry runs within, so
-// that what it learned last is written before the file closes.
+// Run opens the state and runs the registry over it until ctx ends. What is open
+// stays open: machines that are served to the end still need it. Close closes it.
 func (k *keeper) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- guarded(ctx, k.registry) }()
-	closeAll := func() error { return nil }
 	select {
 	case <-k.state.done:
-		closer, err := k.openState()
-		if err != nil {
+		if err := k.openState(); err != nil {
 			cancel()
 			return errors.Join(err, <-ended)
 		}
-		closeAll = closer
 	case <-ctx.Done():
 	}
-	err := <-ended
-	return errors.Join(err, closeAll())
+	return <-ended
 }
 
-// openState opens what the directory holds; the function returned closes it.
-func (k *keeper) openState() (closeAll func() error, err error) {
+// Close writes what was learned last and closes what Run opened.
+func (k *keeper) Close() error {
+	err := k.registry.Close()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.trees != nil {
+		err = errors.Join(err, k.trees.Close())
+	}
+	if k.db != nil {
+		err = errors.Join(err, k.db.Close())
+	}
+	return err
+}
+
+// openState opens what the directory holds, unless it is open.
+func (k *keeper) openState() error {
+	k.mu.Lock()
+	open := k.db != nil
+	k.mu.Unlock()
+	if open {
+		return nil
+	}
 	state, err, _ := k.state.State()
 	if err != nil {
 		k.open(health.Result{Status: health.Degraded, Reason: boot.ReasonStateVolatile, Detail: err.Error()})
-		return func() error { return nil }, nil
+		return nil
 	}
 	db, opened, err := store.Open(filepath.Join(state.Dir, storeName), k.log, k.now)
 	if err != nil {
 		// Said at once and tried again: another bootpuck may hold the file, or a
 		// newer one may have written it.
 		k.note(health.Result{Status: health.Failed, Reason: boot.ReasonFailed, Detail: err.Error()})
-		return nil, fmt.Errorf("open state: %w", err)
+		return fmt.Errorf("open state: %w", err)
 	}
 	if err := k.registry.SetDB(db); err != nil {
 		k.note(health.Result{Status: health.Failed, Reason: boot.ReasonFailed, Detail: err.Error()})
-		return nil, errors.Join(fmt.Errorf("load state: %w", err), db.Close())
+		return errors.Join(fmt.Errorf("load state: %w", err), db.Close())
 	}
 	result := health.Result{Status: health.OK}
 	if opened.SetAside != "" {
@@ -116,16 +133,10 @@ func (k *keeper) openState() (closeAll func() error, err error) {
 		k.log.Warn("no token for the API: changes are taken from this machine only", "error", err)
 	}
 	k.mu.Lock()
-	k.trees, k.token = trees, token
+	k.db, k.trees, k.token = db, trees, token
 	k.mu.Unlock()
 	k.open(result)
-	return func() error {
-		err := db.Close()
-		if trees != nil {
-			err = errors.Join(err, trees.Close())
-		}
-		return err
-	}, nil
+	return nil
 }
 
 func (k *keeper) note(r health.Result) {
@@ -178,19 +189,38 @@ const maxToken = 256
 // one. The operator may write his own: one line.
 func apiToken(path string) (string, error) {
 	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		token := rand.Text()
-		if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the API's token: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if token == "" {
+		// None yet, or what a power cut has left of one.
+		token = rand.Text()
+		if err := writeWhole(path, []byte(token+"\n")); err != nil {
 			return "", fmt.Errorf("write the API's token: %w", err)
 		}
 		return token, nil
 	}
-	if err != nil {
-		return "", fmt.Errorf("read the API's token: %w", err)
-	}
-	token := strings.TrimSpace(string(data))
 	if len(token) < 16 || len(token) > maxToken || strings.ContainsAny(token, " \t\r\n") {
 		return "", fmt.Errorf("the API's token in %s: want one line of 16 to %d characters without spaces", path, maxToken)
 	}
 	return token, nil
+}
+
+// writeWhole writes a file for its owner alone: a power cut leaves the old one
+// or the new one.
+func writeWhole(path string, data []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
 }

@@ -291,6 +291,12 @@ func TestAPIToken(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil { // a power cut
+		t.Fatal(err)
+	}
+	if again, err := apiToken(path); err != nil || len(again) < 20 || again == token {
+		t.Errorf("after a power cut: %q, %v", again, err)
+	}
 	for text, good := range map[string]bool{"0123456789abcdef\n": true, "short": false, "two words and more of them": false, strings.Repeat("x", 300): false} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -432,5 +438,61 @@ func TestUnknownAsks(t *testing.T) {
 	}
 	if _, text := fetch(t, web, "/w/"+token); !strings.Contains(text, "\nmenu ") {
 		t.Errorf("after the operator let it:\n%s", text)
+	}
+}
+
+// TestTreesOwnConfiguration: a folder's own pxelinux.cfg/default starts nothing
+// that was decided against.
+func TestTreesOwnConfiguration(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	if code, body := s.call(t, http.MethodPut, "/api/v1/trees/auto", "application/gzip", archive(t, map[string]string{
+		"pxelinux.0": "px", "pxelinux.cfg/default": "DEFAULT wipe",
+	})); code/100 != 2 {
+		t.Fatalf("upload: %d %s", code, body)
+	}
+	s.put(t, "targets/auto", `{"name":"auto","kind":"pxelinux","tree":"auto","program":"pxelinux.0","destructive":true}`)
+	s.put(t, "profiles/auto", `{"name":"auto","target":"auto","loader":"pxelinux"}`)
+	s.put(t, "machines/a", `{"id":"a","name":"a","macs":[{"mac":"52:54:00:00:0a:01","given":true}]}`)
+	s.put(t, "machines/b", `{"id":"b","name":"b","access":"deny","macs":[{"mac":"52:54:00:00:0a:02","given":true}]}`)
+	s.put(t, "machines/a/assignment", `{"profile":"auto","mode":"armed"}`)
+	web := s.box.Addresses().HTTP.String()
+	for _, name := range []string{"01-52-54-00-00-0a-01", "01-52-54-00-00-0a-02"} {
+		// The one is armed, but nobody has seen that the sender is this machine;
+		// the other is on the deny-list.
+		code, text := fetch(t, web, "/trees/auto/pxelinux.cfg/"+name)
+		if code != http.StatusOK || strings.Contains(text, "wipe") || !strings.Contains(strings.ToLower(text), "localboot") {
+			t.Errorf("%s: %d\n%s", name, code, text)
+		}
+	}
+	// A machine that nobody has decided about gets what lies there.
+	if code, _ := fetch(t, web, "/trees/auto/pxelinux.cfg/01-52-54-00-00-0a-03"); code != http.StatusNotFound {
+		t.Errorf("an unknown machine's own name: %d", code)
+	}
+}
+
+func TestAsItIs(t *testing.T) {
+	t.Parallel()
+	px := boot.Target{Kind: boot.TargetPXELinux}
+	for _, c := range []struct {
+		action boot.Action
+		target boot.Target
+		reason boot.Reason
+		want   bool
+	}{
+		{boot.ActionBoot, px, "", true},
+		{boot.ActionArmed, px, "", true},
+		{boot.ActionMenu, boot.Target{}, "", true},
+		{boot.ActionMenu, boot.Target{}, boot.ReasonIdentityAgainst, false},
+		{boot.ActionBoot, boot.Target{Kind: boot.TargetPXELinux, Script: "x"}, "", false},
+		{boot.ActionBoot, boot.Target{Kind: boot.TargetLinux}, "", false},
+		{boot.ActionLocal, px, "", false},
+		{boot.ActionLocal, px, boot.ReasonLoopBreaker, false},
+		{boot.ActionSilent, px, boot.ReasonDenied, false},
+		{boot.ActionAsk, px, "", false},
+	} {
+		if got := asItIs(boot.Plan{Target: c.target, Choice: boot.Choice{Action: c.action, Reason: c.reason}}); got != c.want {
+			t.Errorf("%s %s %s: %v", c.action, c.target.Kind, c.reason, got)
+		}
 	}
 }

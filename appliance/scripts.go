@@ -233,10 +233,15 @@ func (b *Box) config(dst []byte, name string, from netip.Addr, base string) (tex
 	out.MAC, out.GUID = ask.Sighting.MAC, key.GUID
 	plan := b.registry.Decide(ask)
 	out.Text = planned(plan)
-	if pxelinux && plan.Target.Script == "" && !key.Default && b.files.hasConfig(folder) {
+	if pxelinux && asItIs(plan) && !key.Default && b.files.hasConfig(folder) {
 		// The folder has a configuration for everybody, and nobody has written
 		// another: it is served as it is, under the last name that is asked for.
 		return dst, bootweb.Script{Reason: boot.ReasonNotFound}, true
+	}
+	if plan.Choice.Action == boot.ActionSilent {
+		// Silence would send it on to the name for everybody. This machine gets
+		// nothing, and its own disk is what nothing comes to.
+		plan.Choice.Action = boot.ActionLocal
 	}
 	var reason boot.Reason
 	if pxelinux {
@@ -249,4 +254,23 @@ func (b *Box) config(dst []byte, name string, from netip.Addr, base string) (tex
 		out.Reason = reason
 	}
 	return text, out, true
+}
+
+// asItIs says whether a machine may have the configuration that its folder holds
+// for everybody: that is what it is to boot, or nobody has decided about it.
+// Where something was decided against it (its installation is done, was stopped
+// or disarmed, or it is not proven to be the machine), the folder's own
+// configuration would start what must not start.
+func asItIs(p boot.Plan) bool {
+	if p.Choice.Reason != boot.ReasonNone {
+		return false
+	}
+	switch p.Choice.Action {
+	case boot.ActionBoot, boot.ActionArmed:
+		return p.Target.Kind == boot.TargetPXELinux && p.Target.Script == ""
+	case boot.ActionMenu:
+		return true
+	case boot.ActionSilent, boot.ActionLocal, boot.ActionAsk:
+	}
+	return false
 }

@@ -123,8 +123,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	name, ok := cleanName(r.URL.Path)
 	route, shown, token := tokenRoute(name)
-	if token {
+	switch {
+	case token:
 		ev.File = clip(shown)
+	case !ok:
+		// Whatever it is, a token may be in it.
+		ev.File = "/…"
 	}
 	if methods := allowed(name); !slices.Contains(methods, r.Method) {
 		w.Header().Set("Allow", strings.Join(methods, ", "))

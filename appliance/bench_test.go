@@ -1,7 +1,6 @@
 package appliance
 
 import (
-	"io"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -22,7 +21,7 @@ func BenchmarkMachineScript(b *testing.B) {
 	}
 	state := OpenState(b.Context(), doc.State, slog.New(slog.DiscardHandler))
 	<-state.done
-	box, err := New(Config{Settings: s, Bootfiles: loaders, State: state, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	box, err := New(Config{Settings: s, Bootfiles: loaders, State: state, Log: slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) { return len(p), nil }), nil))})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -50,7 +49,7 @@ func BenchmarkRecordOffer(b *testing.B) {
 	}
 	state := OpenState(b.Context(), doc.State, slog.New(slog.DiscardHandler))
 	<-state.done
-	box, err := New(Config{Settings: s, Bootfiles: loaders, State: state, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	box, err := New(Config{Settings: s, Bootfiles: loaders, State: state, Log: slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) { return len(p), nil }), nil))})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -193,7 +193,7 @@ func (g *grub) plan(p boot.Plan, device string) error {
 		return g.own(t, device)
 	case boot.TargetLinux:
 		g.head(p, device, "booting "+title(t))
-		if err := g.linux(t); err != nil {
+		if err := g.linux(t, device); err != nil {
 			return err
 		}
 	case boot.TargetEFI:
@@ -216,7 +216,7 @@ func (g *grub) plan(p boot.Plan, device string) error {
 
 // linux boots a kernel with GRUB's own commands, which under Secure Boot ask
 // shim about it.
-func (g *grub) linux(t boot.Target) error {
+func (g *grub) linux(t boot.Target, device string) error {
 	kernel, err := g.file(t.Kernel)
 	if err != nil {
 		return err
@@ -232,21 +232,42 @@ func (g *grub) linux(t boot.Target) error {
 	for _, w := range kernelWords(line) {
 		args = append(args, grubQuote(w))
 	}
-	load := "true"
-	if len(t.Initrds) > 0 {
-		load = "initrd"
-		for _, f := range t.Initrds {
-			name, err := g.file(f)
-			if err != nil {
-				return err
-			}
-			load += " " + name
-		}
-	}
 	g.line("if linux ", strings.TrimSpace(kernel+" "+strings.Join(args, " ")), "; then")
-	g.line("\tif ", load, "; then boot; fi")
+	switch files, tftp, err := g.initrds(t.Initrds, device); {
+	case err != nil:
+		return err
+	case files == "":
+		g.line("\tboot")
+	default:
+		if tftp != "" {
+			g.line("\tif initrd", tftp, "; then boot; fi")
+		}
+		g.line("\tif initrd", files, "; then boot; fi")
+	}
 	g.line("fi")
 	return nil
+}
+
+// initrds are the files as arguments of a command. GRUB 2.12 opens all of them
+// before it reads one, and over HTTP the second does not open while the first
+// one's data comes in (seen with Debian's signed image: "time out opening").
+// Several of the box's own are therefore taken by TFTP first.
+func (g *grub) initrds(paths []string, device string) (files, tftp string, err error) {
+	own := len(paths) > 1 && strings.HasPrefix(device, "(http,")
+	host, _, _ := strings.Cut(strings.TrimPrefix(device, "(http,"), ")")
+	for _, f := range paths {
+		name, err := g.file(f)
+		if err != nil {
+			return "", "", err
+		}
+		files += " " + name
+		tftp += " " + grubQuote("(tftp,"+hostAddress(host)+")/"+f)
+		own = own && !strings.Contains(f, "://")
+	}
+	if !own {
+		tftp = ""
+	}
+	return files, tftp, nil
 }
 
 // kernelWords cuts a command line as the kernel does, which takes a text in
@@ -255,23 +276,23 @@ func (g *grub) linux(t boot.Target) error {
 func kernelWords(line string) []string {
 	var words []string
 	var w strings.Builder
-	quoted, any := false, false
+	quoted, begun := false, false
 	flush := func() {
-		if any {
+		if begun {
 			words = append(words, w.String())
 		}
 		w.Reset()
-		any = false
+		begun = false
 	}
 	for i := range len(line) {
 		switch c := line[i]; {
 		case c == '"':
-			quoted, any = !quoted, true
+			quoted, begun = !quoted, true
 		case c == ' ' && !quoted:
 			flush()
 		default:
 			w.WriteByte(c)
-			any = true
+			begun = true
 		}
 	}
 	flush()
@@ -301,7 +322,7 @@ func (g *grub) armed(p boot.Plan, device string) error {
 	g.line("\techo 'bootpuck: the installation could not be started. Continuing to the local disk.'")
 	g.line("\tsleep --interruptible ", strconv.Itoa(failSeconds))
 	g.line("else")
-	g.line("\techo 'bootpuck: cancelled at the machine, continuing to the local disk. The assignment stays.'")
+	g.line("\techo 'bootpuck: cancelled at the machine. The assignment stays.'")
 	g.line("fi")
 	g.local()
 	return nil
@@ -339,7 +360,8 @@ func (g *grub) ask(p boot.Plan, device string) error {
 	g.line("\tfor ones in ", tens, "; do")
 	g.line("\t\tif [ -z \"$bootpuck_stop\" ]; then")
 	g.line("\t\t\tif sleep --interruptible ", strconv.Itoa(askEvery), "; then")
-	g.line("\t\t\t\tif [ -f ", wait, " ]; then source ", wait, "; fi")
+	// GRUB's test -f knows no files on the network.
+	g.line("\t\t\t\tsource ", wait)
 	g.line("\t\t\telse")
 	g.line("\t\t\t\tset bootpuck_stop=1")
 	g.line("\t\t\tfi")

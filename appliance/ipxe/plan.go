@@ -270,7 +270,8 @@ func (s *script) armed(p boot.Plan) error {
 	s.must("chain --autofree --replace --timeout 30000 " + s.base + pathStart + p.Token)
 	// A script that was fetched has replaced this one.
 	s.line(":cancelled")
-	s.line("echo bootpuck: cancelled at the machine, continuing to the local disk. The assignment stays.")
+	s.line("echo bootpuck: cancelled at the machine. The assignment stays.")
+	s.line("echo Continuing to the local disk.")
 	s.line(leave)
 	s.failed()
 	return nil

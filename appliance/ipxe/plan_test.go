@@ -443,6 +443,34 @@ func TestPXELinuxBase(t *testing.T) {
 	}
 }
 
+// TestCommandLines: a kernel gets the words that were written.
+func TestCommandLines(t *testing.T) {
+	t.Parallel()
+	r := renderer(t, ipxe.Config{})
+	for line, want := range map[string]struct{ script, grub string }{
+		"":                    {"", ""},
+		"quiet":               {" quiet", " 'quiet'"},
+		"  a \t b\r\n c ":     {" a b c", " 'a' 'b' 'c'"},
+		`x="a  b" y`:          {` x="a b" y`, ` 'x=a b' 'y'`},
+		`x=""`:                {` x=""`, ` 'x='`},
+		"it's":                {" it's", ` 'it'\''s'`},
+		"ds=nocloud;s=http:/": {" ds=nocloud;s=http:/", " 'ds=nocloud;s=http:/'"},
+		"a || b && ; #c d\\":  {" a |${nothing}| b &${nothing}& ;${nothing} ${nothing}#c d\\${nothing}", ` 'a' '||' 'b' '&&' ';' '#c' 'd\'`},
+		"$box $x `y`":         {" $box $x `y`", " '$box' '$x' '`y`'"},
+		"caf\u00e9":           {" caf\u00e9", " 'caf\u00e9'"},
+	} {
+		p := bootPlan(boot.Target{Kind: boot.TargetLinux, Kernel: "files/k", Cmdline: line})
+		text, reason := r.Plan(nil, p, base)
+		if reason != boot.ReasonNone || !strings.Contains(string(text), "/files/k"+want.script+" || goto bootpuck-failed\n") {
+			t.Errorf("%q: reason %q\n%s", line, reason, text)
+		}
+		text, reason = r.GRUB(nil, p, base)
+		if reason != boot.ReasonNone || !strings.Contains(string(text), "if linux $box'/files/k'"+want.grub+"; then\n") {
+			t.Errorf("%q for GRUB: reason %q\n%s", line, reason, text)
+		}
+	}
+}
+
 // FuzzPlan: whatever titles, notes, codes, paths and command lines hold, a text
 // keeps its commands and settings, and each checker passes it.
 func FuzzPlan(f *testing.F) {

@@ -39,6 +39,10 @@ var tinyFiles = sync.OnceValues(func() (string, error) {
 	if err := lab.WritePayload(dir, lab.PayloadOptions{Payload: lab.Kernel, Arches: []string{"amd64"}}); err != nil {
 		return "", err
 	}
+	// An operator's own GRUB configuration would be for every machine.
+	if err := os.RemoveAll(filepath.Join(dir, "grub")); err != nil {
+		return "", err
+	}
 	if err := lab.WriteTinyInstaller(filepath.Join(dir, "tiny.gz")); err != nil {
 		return "", err
 	}

@@ -190,14 +190,17 @@ func (g *grub) plan(p boot.Plan, device string) error {
 	case boot.TargetMenu:
 		return g.menu(p, device)
 	case boot.TargetGRUB:
+		g.shown(p.Code)
 		return g.own(t, device)
 	case boot.TargetLinux:
 		g.head(p, device, "booting "+title(t))
+		g.shown(p.Code)
 		if err := g.linux(t, device); err != nil {
 			return err
 		}
 	case boot.TargetEFI:
 		g.head(p, device, "booting "+title(t))
+		g.shown(p.Code)
 		f, err := g.file(t.Program)
 		if err != nil {
 			return err
@@ -326,6 +329,21 @@ func (g *grub) armed(p boot.Plan, device string) error {
 	g.line("fi")
 	g.local()
 	return nil
+}
+
+// shown shows the code of an armed plan that has been handed out, if it has one,
+// and leaves time to go to the local disk instead.
+func (g *grub) shown(code string) {
+	if plain(code) == "" {
+		return
+	}
+	g.code(code)
+	g.line("echo 'Starting in ", strconv.Itoa(armedSeconds), " seconds. Press Esc for the local disk instead.'")
+	g.line("if sleep --verbose --interruptible ", strconv.Itoa(armedSeconds), "; then")
+	g.line("\ttrue")
+	g.line("else")
+	g.local()
+	g.line("fi")
 }
 
 func (g *grub) code(code string) {

@@ -91,6 +91,8 @@ func plans() map[string]boot.Plan {
 	once := arm(bootPlan(boot.Target{Kind: boot.TargetLinux, Title: "Rescue"}))
 	once.Code = ""
 	armed := arm(bootPlan(boot.Target{Kind: boot.TargetLinux, Title: "Install", Destructive: true}))
+	coded := bootPlan(linuxTarget())
+	coded.Code = "K7QX"
 	return map[string]boot.Plan{
 		"linux":         bootPlan(linuxTarget()),
 		"linux-url":     bootPlan(boot.Target{Kind: boot.TargetLinux, Kernel: "http://198.51.100.1/k", Cmdline: "ip=${ip} # || && ;"}),
@@ -118,6 +120,7 @@ func plans() map[string]boot.Plan {
 		"unproven":      unproven,
 		"armed":         armed,
 		"once":          once,
+		"coded":         coded,
 		"ask":           ask,
 		"settings":      {Choice: chosen(boot.ActionBoot, boot.SourceSettings), Title: "pc-17", Default: -1},
 		"denied":        {Choice: boot.Choice{Action: boot.ActionSilent, Source: boot.SourceDenied, Reason: boot.ReasonDenied}},

@@ -151,6 +151,7 @@ func (c *config) plan(p boot.Plan) error {
 		}
 		c.b.Reset()
 	case p.Choice.Action == boot.ActionBoot && t.Kind == boot.TargetPXELinux:
+		c.code(p.Code)
 		return c.own(t)
 	case p.Choice.Reason == boot.ReasonNotBootableHere:
 		// For iPXE it is.
@@ -195,7 +196,15 @@ func (c *config) linux(p boot.Plan, head string) error {
 	c.say(head + "booting " + title(t))
 	c.say(p.Note)
 	c.line("DEFAULT boot")
-	c.line("PROMPT 0")
+	if plain(p.Code) == "" {
+		c.line("PROMPT 0")
+	} else {
+		c.code(p.Code)
+		c.say("Starting in " + strconv.Itoa(armedSeconds) + " seconds. Type local and Enter for the local disk instead.")
+		c.line("PROMPT 1")
+		c.line("TIMEOUT ", strconv.Itoa(armedSeconds*pxelinuxSecond))
+		c.line("ONTIMEOUT boot")
+	}
 	c.line("ONERROR local")
 	c.localLabel()
 	c.line("LABEL boot")
@@ -215,6 +224,18 @@ func (c *config) linux(p boot.Plan, head string) error {
 		c.line("  APPEND ", line)
 	}
 	return nil
+}
+
+// code shows the code of an armed plan, if it has one.
+func (c *config) code(code string) {
+	if code = plain(code); code == "" {
+		return
+	}
+	for _, row := range big(code) {
+		c.line("SAY ", row)
+	}
+	c.line("SAY")
+	c.line("SAY Code: ", code)
 }
 
 // own is the operator's own configuration.

@@ -54,7 +54,7 @@ type fileSet struct {
 	base     func(netip.Addr) string
 	// config renders the configuration of pxelinux or GRUB; ok is false for a
 	// name that is neither's.
-	config func(dst []byte, name string, from netip.Addr, base string) (text []byte, out bootweb.Script, ok bool)
+	config func(dst []byte, name string, from netip.Addr, base, files string) (text []byte, out bootweb.Script, ok bool)
 }
 
 func newFileSet(bootfiles, trees fs.FS, s *settings.Settings, sink boot.Sink, base func(netip.Addr) string) (*fileSet, error) {
@@ -192,7 +192,12 @@ func (f *fileSet) Open(ctx context.Context, req tftp.Request, name string) (tftp
 // openConfig renders the configuration of pxelinux or GRUB for the machine that
 // asks; ok is false for any other name.
 func (f *fileSet) openConfig(req tftp.Request, name string) (file tftp.File, err error, ok bool) { //nolint:revive // ok says whether the others count
-	text, out, ok := f.config(nil, name, req.Client.Addr(), f.base(req.Local))
+	local := req.Local.Unmap()
+	tftpBase := "tftp://" + local.String()
+	if local.Is6() {
+		tftpBase = "tftp://[" + local.String() + "]"
+	}
+	text, out, ok := f.config(nil, name, req.Client.Addr(), f.base(local), tftpBase)
 	if !ok {
 		return nil, nil, false
 	}

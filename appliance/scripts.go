@@ -36,7 +36,7 @@ func (s scripts) Script(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
 	case "cb":
 		return s.callback(dst, q, rest)
 	}
-	if text, out, ok := s.box.config(dst, q.Name, q.Addr, q.Base); ok {
+	if text, out, ok := s.box.config(dst, q.Name, q.Addr, q.Base, q.Base); ok {
 		return text, out
 	}
 	return s.fixed(dst, q)
@@ -72,8 +72,9 @@ func (s scripts) machine(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
 		return s.box.files.renderer.Unusable(dst), bootweb.Script{Reason: boot.ReasonParameter, Text: err.Error()}
 	}
 	out := bootweb.Script{MAC: params.MAC, GUID: params.GUID}
-	plan := s.box.registry.Decide(s.box.ask(params.Sighting(s.box.cfg.Now()), q.Addr, q.Base, registry.LoaderIPXE))
-	text, out := s.render(dst, plan, q.Base, out)
+	ask := s.box.ask(params.Sighting(s.box.cfg.Now()), q.Addr, q.Base, registry.LoaderIPXE)
+	plan := s.box.registry.Decide(ask)
+	text, out := s.render(dst, plan, ask, out)
 	out.Text = describe(params)
 	if note := planned(plan); note != "" {
 		out.Text = strings.TrimPrefix(out.Text+": "+note, ": ")
@@ -81,21 +82,40 @@ func (s scripts) machine(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
 	return text, out
 }
 
-// render writes a plan as an iPXE script. What cannot be written down is said
-// on the machine's screen, and the local disk comes next.
-func (s scripts) render(dst []byte, plan boot.Plan, base string, out bootweb.Script) ([]byte, bootweb.Script) {
+// render writes a plan in the language of the program that asked. What cannot be
+// written down is said on the machine's screen, and the local disk comes next.
+func (s scripts) render(dst []byte, plan boot.Plan, ask registry.Ask, out bootweb.Script) ([]byte, bootweb.Script) {
 	out.Reason = plan.Choice.Reason
-	text, reason := s.box.files.renderer.Plan(dst, plan, base)
+	r := s.box.files.renderer
+	var text []byte
+	var reason boot.Reason
+	if ask.Loader == registry.LoaderGRUB {
+		text, reason = r.GRUB(dst, plan, ask.Base)
+	} else {
+		text, reason = r.Plan(dst, plan, ask.Base)
+	}
 	if reason != boot.ReasonNone {
 		out.Reason = reason
-		text = s.box.files.renderer.Refused(dst, reason, base)
+		text = s.refusal(dst, reason, ask)
 	}
 	return text, out
 }
 
 // refused says on the machine's screen why it does not get what it asked for.
-func (s scripts) refused(dst []byte, reason boot.Reason, base string) ([]byte, bootweb.Script) {
-	return s.box.files.renderer.Refused(dst, reason, base), bootweb.Script{Reason: reason, Text: reason.Text()}
+func (s scripts) refused(dst []byte, reason boot.Reason, ask registry.Ask) ([]byte, bootweb.Script) {
+	return s.refusal(dst, reason, ask), bootweb.Script{Reason: reason, Text: reason.Text()}
+}
+
+// refusal is the text of a refusal.
+func (s scripts) refusal(dst []byte, reason boot.Reason, ask registry.Ask) []byte {
+	r := s.box.files.renderer
+	if ask.Loader == registry.LoaderGRUB {
+		text, _ := r.GRUB(dst, boot.Plan{
+			Choice: boot.Choice{Action: boot.ActionLocal, Source: boot.SourceSafety, Reason: reason}, Note: reason.Text(), Default: -1,
+		}, ask.Base)
+		return text
+	}
+	return r.Refused(dst, reason, ask.Base)
 }
 
 // planned is a plan in a few words.
@@ -110,17 +130,22 @@ func planned(p boot.Plan) string {
 }
 
 // stranger is a request that says nothing of the machine but its address; the
-// box knows whose that is.
+// box knows whose that is. The text that led here says which program asks.
 func (s scripts) stranger(q bootweb.Query) registry.Ask {
-	return s.box.ask(boot.Sighting{}, q.Addr, q.Base, registry.LoaderIPXE)
+	loader := registry.LoaderIPXE
+	if queryValue(q.RawQuery, "loader", 16) == registry.LoaderGRUB {
+		loader = registry.LoaderGRUB
+	}
+	return s.box.ask(boot.Sighting{}, q.Addr, q.Base, loader)
 }
 
 func (s scripts) start(dst []byte, q bootweb.Query, token string) ([]byte, bootweb.Script) {
-	plan, reason := s.box.registry.Start(token, s.stranger(q))
+	ask := s.stranger(q)
+	plan, reason := s.box.registry.Start(token, ask)
 	if reason != boot.ReasonNone {
-		return s.refused(dst, reason, q.Base)
+		return s.refused(dst, reason, ask)
 	}
-	text, out := s.render(dst, plan, q.Base, bootweb.Script{})
+	text, out := s.render(dst, plan, ask, bootweb.Script{})
 	out.Text = planned(plan)
 	return text, out
 }
@@ -131,22 +156,24 @@ func (s scripts) pick(dst []byte, q bootweb.Query, rest string) ([]byte, bootweb
 	if err != nil || n < 0 || len(number) > 4 {
 		return dst, bootweb.Script{Reason: boot.ReasonNotFound}
 	}
-	plan, reason := s.box.registry.Pick(token, n, queryValue(q.RawQuery, "code", 32), s.stranger(q))
+	ask := s.stranger(q)
+	plan, reason := s.box.registry.Pick(token, n, queryValue(q.RawQuery, "code", 32), ask)
 	if reason != boot.ReasonNone {
-		return s.refused(dst, reason, q.Base)
+		return s.refused(dst, reason, ask)
 	}
-	text, out := s.render(dst, plan, q.Base, bootweb.Script{})
+	text, out := s.render(dst, plan, ask, bootweb.Script{})
 	out.Text = planned(plan)
 	return text, out
 }
 
 func (s scripts) wait(dst []byte, q bootweb.Query, token string) ([]byte, bootweb.Script) {
 	// As long as nobody has decided, the plan is to ask again.
-	plan, _, reason := s.box.registry.Wait(token, s.stranger(q))
+	ask := s.stranger(q)
+	plan, _, reason := s.box.registry.Wait(token, ask)
 	if reason != boot.ReasonNone {
-		return s.refused(dst, reason, q.Base)
+		return s.refused(dst, reason, ask)
 	}
-	text, out := s.render(dst, plan, q.Base, bootweb.Script{})
+	text, out := s.render(dst, plan, ask, bootweb.Script{})
 	out.Text = planned(plan)
 	return text, out
 }
@@ -216,8 +243,10 @@ func clean(s string, limit int) string {
 }
 
 // config renders the configuration of pxelinux or GRUB for the machine that
-// asks. ok is false for a name that is neither's.
-func (b *Box) config(dst []byte, name string, from netip.Addr, base string) (text []byte, out bootweb.Script, ok bool) {
+// asks. base is the box by HTTP; files is where pxelinux is to fetch from, the way
+// that it came: pxelinux.0 from a ROM knows TFTP alone. ok is false for a name
+// that is neither's.
+func (b *Box) config(dst []byte, name string, from netip.Addr, base, files string) (text []byte, out bootweb.Script, ok bool) {
 	lower := strings.ToLower(name)
 	folder, key, pxelinux := ipxe.PXELinuxKey(lower)
 	loader := registry.LoaderPXELinux
@@ -245,7 +274,7 @@ func (b *Box) config(dst []byte, name string, from netip.Addr, base string) (tex
 	}
 	var reason boot.Reason
 	if pxelinux {
-		text, reason = b.files.renderer.PXELinux(dst, plan, base)
+		text, reason = b.files.renderer.PXELinux(dst, plan, files)
 	} else {
 		text, reason = b.files.renderer.GRUB(dst, plan, base)
 	}

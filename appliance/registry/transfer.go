@@ -76,6 +76,9 @@ type importing struct {
 // arrival is a machine of the file.
 type arrival struct {
 	boot.Machine
+	// keeps says that the record's own assignment stays, as it is by then: the
+	// machine may start it while the file is being written.
+	keeps    bool
 	absorbed []boot.Machine
 }
 
@@ -167,8 +170,9 @@ func (i *importing) check(machines []boot.Machine) {
 			}
 			macs[nic.MAC] = macs[nic.MAC] || nic.Given
 		}
-		i.assignment(key, &m)
-		i.machines = append(i.machines, arrival{Machine: m})
+		a := arrival{Machine: m}
+		i.assignment(key, &a)
+		i.machines = append(i.machines, a)
 	}
 	if len(ids) > i.r.cfg.MaxMachines {
 		i.errs.add(kindMachines, "(root)", fmt.Sprintf("are more than this box keeps (%d); leave some out", i.r.cfg.MaxMachines))
@@ -209,21 +213,20 @@ func (i *importing) find(m boot.Machine) boot.MachineID {
 }
 
 // assignment makes of what the file says what the record will have.
-func (i *importing) assignment(key string, m *boot.Machine) {
+func (i *importing) assignment(key string, m *arrival) {
 	var current *boot.Assignment
 	if rec, ok := i.r.table.byID[m.ID]; ok {
 		current = rec.m.Assignment
 	}
 	switch want := m.Assignment; {
-	case want == nil && current != nil && (current.Mode == boot.AssignArmed || current.Mode == boot.AssignOnce && current.State != boot.AssignWaiting):
-		// No file speaks of it.
-		m.Assignment = current
+	case want == nil && unspoken(current):
+		m.keeps = true
 		if _, ok := i.docs.Profiles[current.Profile]; !ok && !current.Over() {
 			i.errs.add(key, "assignment", "the machine is armed with profile "+strconv.Quote(current.Profile)+", which the file does not have; disarm it first")
 		}
 	case want == nil:
 	case current != nil && current.Profile == want.Profile && current.Mode == want.Mode && (want.Expires.IsZero() || want.Expires.Equal(current.Expires)):
-		m.Assignment = current
+		m.keeps = true
 	default:
 		_, target, ok := i.after.catalog.Resolve(want.Profile)
 		if !ok {
@@ -236,6 +239,12 @@ func (i *importing) assignment(key string, m *boot.Machine) {
 		}
 		m.Assignment = &fresh
 	}
+}
+
+// unspoken says whether an assignment is one that no file speaks of: it is armed,
+// or was used up.
+func unspoken(a *boot.Assignment) bool {
+	return a != nil && (a.Mode == boot.AssignArmed || a.Mode == boot.AssignOnce && a.State != boot.AssignWaiting)
 }
 
 // write writes all that changes in one transaction and takes it.
@@ -309,7 +318,9 @@ func (i *importing) apply(to *boot.Machine, a *arrival) {
 	to.Name, to.Notes, to.Tags, to.Groups = a.Name, a.Notes, a.Tags, a.Groups
 	to.Access, to.Variables = a.Access, a.Variables
 	to.GUID, to.Serial = a.GUID, a.Serial
-	to.Assignment = a.Assignment
+	if !a.keeps && (a.Assignment != nil || !unspoken(to.Assignment)) {
+		to.Assignment = a.Assignment
+	}
 	var macs []boot.NIC
 	for _, n := range a.MACs {
 		if o, ok := findNIC(to.MACs, n.MAC); ok {
@@ -350,7 +361,7 @@ func (i *importing) commit() {
 		} else {
 			r.table.add(m, r.evicted)
 		}
-		if old != nil && old != a.Assignment {
+		if old != nil && old != m.Assignment {
 			r.tokens.unassign(a.ID)
 			delete(r.handed, a.ID)
 		}

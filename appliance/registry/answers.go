@@ -130,6 +130,7 @@ func (r *Registry) Callback(name string, cb boot.Callback, text string, a Ask) b
 	case boot.CallbackDone, boot.CallbackFailed:
 		run.Final, final = cb, true
 		r.tokens.silence(run)
+		r.unhandRun(run)
 		if cb == boot.CallbackFailed {
 			reason = boot.ReasonAssignFailed
 		}

@@ -51,6 +51,12 @@ func (r *Registry) Decide(a Ask) boot.Plan {
 		if plan, ok := r.handedOut(p, now); ok {
 			return plan
 		}
+		if plan, ok := r.ledTo(p, now); ok {
+			r.decided(p, plan, now)
+			return plan
+		}
+	} else {
+		r.bootsAnew(p)
 	}
 	choice := boot.Choose(p.snap.catalog, p.o.machine, p.situation(now))
 	r.settle(p, choice, now)
@@ -69,11 +75,18 @@ func (r *Registry) handedOut(p *planning, now time.Time) (boot.Plan, bool) {
 		return boot.Plan{}, false
 	}
 	a := rec.m.Assignment // as it is now: another question may have started it meanwhile
-	if !p.o.sure || a == nil || a.State != boot.AssignRunning && a.State != boot.AssignDone || a.Attempt != h.attempt ||
-		h.loader != p.ask.Loader || !h.again(p.ask.From, now) {
+	if !p.o.sure || !underWay(a, h.attempt) || h.loader != p.ask.Loader || !h.again(p.ask.From, now) {
 		return boot.Plan{}, false
 	}
 	return h.plan, true
+}
+
+// underWay says whether an attempt is that of the assignment, and not over: one
+// for a single boot is done as soon as it was handed out, an armed one only when
+// its installer says so.
+func underWay(a *boot.Assignment, attempt string) bool {
+	return a != nil && a.Attempt == attempt &&
+		(a.State == boot.AssignRunning || a.State == boot.AssignDone && a.Mode == boot.AssignOnce)
 }
 
 // settle keeps what the question itself changes about the machine's assignment:

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 	"github.com/bootpuck/bootpuck/appliance/store"
@@ -451,7 +452,7 @@ func (r *Registry) Assign(id boot.MachineID, a boot.Assignment, match string) (b
 		return nil
 	}, func() {
 		r.tokens.unassign(id)
-		delete(r.handed, id)
+		r.unhand(id)
 		if rec, ok := r.table.byID[id]; ok && len(adopted) > 0 {
 			rec.newcomers = nil
 		}
@@ -520,7 +521,7 @@ func (r *Registry) Unassign(id boot.MachineID, match string) error {
 		return nil
 	}, func() {
 		r.tokens.unassign(id)
-		delete(r.handed, id)
+		r.unhand(id)
 	})
 	if err == nil && text != "" {
 		r.tellMachine(m, text)
@@ -617,15 +618,18 @@ func union(a, b []string) []string {
 // Split takes hardware addresses, or identifier and serial number, out of a
 // record and makes another one of them: two machines had been taken for one. The
 // new record is one that the operator has said nothing about, apart from
-// addresses that were written down.
+// addresses that were written down. An armed assignment, or one for a single
+// boot, that has not ended is disarmed in both.
 func (r *Registry) Split(id boot.MachineID, macs []boot.MAC, uuid bool) (boot.MachineID, error) {
 	r.opMu.Lock()
 	defer r.opMu.Unlock()
 	r.mu.Lock()
 	other := r.newID()
 	r.mu.Unlock()
+	now := r.now()
 	var docs []document
 	var made boot.Machine
+	var disarmed bool
 	t := &task{keys: []string{keyOperator, keyMachine(id), keyMachine(other)}}
 	t.prepare = func() ([]document, func(), error) {
 		rec, ok := r.table.byID[id]
@@ -639,6 +643,9 @@ func (r *Registry) Split(id boot.MachineID, macs []boot.MAC, uuid bool) (boot.Ma
 		if len(errs) > 0 {
 			return nil, nil, errs
 		}
+		if old.Assignment, disarmed = apart(rec.m.Assignment, now); disarmed {
+			fresh.Assignment = old.Assignment
+		}
 		fresh.ID, made = other, fresh
 		rev, note := r.nextRev()
 		old.Rev = rev
@@ -646,19 +653,36 @@ func (r *Registry) Split(id boot.MachineID, macs []boot.MAC, uuid bool) (boot.Ma
 		return docs, func() {
 			r.commit(old, func(to *boot.Machine) error {
 				rest, _, errs := divide(*to, macs, uuid)
+				rest.Assignment, _ = apart(to.Assignment, now)
 				*to = rest
 				return errs.Err()
 			}, nil)
 			r.table.add(fresh, r.evicted)
 			r.tokens.unassign(id)
+			r.unhand(id)
 		}, nil
 	}
 	t.abandoned = func() { r.stale(docs) }
 	if err := r.do(t, operatorTimeout); err != nil {
 		return "", err
 	}
-	r.tellMachine(made, "was split off from "+string(id))
+	text := "was split off from " + string(id)
+	if disarmed {
+		text += "; both are disarmed: assign again the one that was meant"
+	}
+	r.tellMachine(made, text)
 	return other, nil
+}
+
+// apart is what a record's assignment becomes when the record is split. Nobody
+// knows which of the two machines the operator meant, and one of them must not be
+// overwritten in the other's place.
+func apart(a *boot.Assignment, now time.Time) (next *boot.Assignment, disarmed bool) {
+	if a == nil || a.Mode == boot.AssignAlways || a.Over() {
+		return a, false
+	}
+	d := a.Disarm(now)
+	return &d, true
 }
 
 // divide makes two machines of one.

@@ -130,7 +130,7 @@ func (r *Registry) contested(g boot.GUID) bool {
 func (r *Registry) evicted(id boot.MachineID) {
 	r.tokens.forget(id)
 	r.requests.forget(id)
-	delete(r.handed, id)
+	r.unhand(id)
 }
 
 // newID is a name for a record that says nothing about the machine.
@@ -336,6 +336,7 @@ func (r *Registry) Sight(s boot.Sighting) {
 		if rec, ok := r.table.byID[id]; ok && rec.told.mac == s.MAC {
 			rec.told = told{} // this one says otherwise, or nothing
 		}
+		r.rebooted(id, now)
 	}
 	rec, ok := r.table.byID[o.machine.ID]
 	if _, own := findNIC(o.machine.MACs, s.MAC); ok && own && !o.newMAC && rec.m.GUID.Matches(s.GUID) && boot.UsableGUID(s.GUID) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,7 +110,8 @@ type Registry struct {
 	requests *requests
 	ring     ring
 	flights  map[string]*flight // hand-outs on their way to the medium
-	handed   map[boot.MachineID]*handed
+	handed   map[boot.MachineID]*handed // to loaders that ask once, and came by themselves
+	led      []*led                     // to iPXE, which starts such a loader; oldest first
 	fresh    bucket // new records
 	telling  bucket // decisions that are told
 	told     map[string]lastTold
@@ -226,6 +228,7 @@ func (r *Registry) sweep() {
 			delete(r.handed, id)
 		}
 	}
+	r.led = slices.DeleteFunc(r.led, func(l *led) bool { return l.over(now) })
 	r.mu.Unlock()
 	r.expireAssignments(now)
 	r.forget(now)
@@ -297,7 +300,7 @@ func (r *Registry) drop(id boot.MachineID) {
 	r.table.remove(id)
 	r.tokens.forget(id)
 	r.requests.forget(id)
-	delete(r.handed, id)
+	r.unhand(id)
 	r.countDenied()
 }
 

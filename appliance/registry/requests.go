@@ -2,6 +2,7 @@ package registry
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -30,6 +31,7 @@ const (
 type request struct {
 	Request
 	who     string // key in byWho
+	from    netip.Addr
 	word    word
 	expires time.Time
 }
@@ -46,7 +48,7 @@ func newRequests() *requests {
 
 // ask enters a request, or finds the one that the machine made before. The
 // reason is why there is nothing to wait for.
-func (q *requests) ask(m boot.Machine, s boot.Sighting, profile string, newCode func() string, now time.Time) (*request, boot.Reason) {
+func (q *requests) ask(m boot.Machine, s boot.Sighting, from netip.Addr, profile string, newCode func() string, now time.Time) (*request, boot.Reason) {
 	who := string(m.ID)
 	if who == "" {
 		who = string(s.MAC) + " " + s.GUID.String()
@@ -59,7 +61,7 @@ func (q *requests) ask(m boot.Machine, s boot.Sighting, profile string, newCode 
 		return old, boot.ReasonNone
 	}
 	q.expire(now)
-	if len(q.byCode) >= MaxRequests {
+	if len(q.byCode) >= MaxRequests || q.waiting(from) >= maxWaiting {
 		return nil, boot.ReasonTooManyRequests
 	}
 	code := newCode()
@@ -68,10 +70,25 @@ func (q *requests) ask(m boot.Machine, s boot.Sighting, profile string, newCode 
 	}
 	r := &request{
 		Request: Request{Code: code, Machine: m.ID, Name: m.Name, Profile: profile, Asked: now, Seen: keep(boot.Sighting{}, s)},
-		who:     who, expires: now.Add(RequestTime),
+		who:     who, from: from, expires: now.Add(RequestTime),
 	}
 	q.byCode[code], q.byWho[who] = r, r
 	return r, boot.ReasonNone
+}
+
+// maxWaiting is how many requests of one sender wait at a time: whoever asks in
+// many names must leave room for the others.
+const maxWaiting = 8
+
+// waiting counts the requests of a sender that have no answer.
+func (q *requests) waiting(from netip.Addr) int {
+	n := 0
+	for _, r := range q.byCode {
+		if r.from == from && r.word == wordNone {
+			n++
+		}
+	}
+	return n
 }
 
 func (q *requests) remove(r *request) {

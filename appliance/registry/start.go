@@ -183,6 +183,7 @@ func (r *Registry) Start(name string, a Ask) (boot.Plan, boot.Reason) {
 		plan, reason := p.started(k, choice, now)
 		if reason == boot.ReasonNone {
 			r.spend(k, 0, plan, a.From, now)
+			p.lead(plan, true, now)
 		} else {
 			choice.Action, choice.Reason = boot.ActionLocal, reason
 			plan.Choice = choice
@@ -260,6 +261,7 @@ func (r *Registry) Pick(name string, n int, code string, a Ask) (boot.Plan, boot
 			return boot.Plan{}, reason
 		}
 		r.decided(p, plan, now)
+		p.lead(plan, false, now)
 		return plan, reason
 	})
 }
@@ -466,6 +468,7 @@ func (r *Registry) awaited(k *token, ask Ask, now time.Time) (boot.Plan, boot.Re
 		plan = p.make(choice, now)
 	}
 	r.decided(p, plan, now)
+	p.lead(plan, false, now)
 	return plan, boot.ReasonNone
 }
 
@@ -473,8 +476,13 @@ func (r *Registry) awaited(k *token, ask Ask, now time.Time) (boot.Plan, boot.Re
 // entry of a menu.
 func (p *planning) wait(c boot.Choice, profile string, now time.Time) boot.Plan {
 	r := p.r
+	if p.ask.Proof == boot.ProofAgainst {
+		// The operator would let a machine that does not ask.
+		c.Action, c.Reason = boot.ActionLocal, boot.ReasonIdentityAgainst
+		return p.local(c)
+	}
 	r.mu.Lock()
-	q, reason := r.requests.ask(p.o.machine, p.o.sighting, profile, func() string { return r.newCode(requestCode) }, now)
+	q, reason := r.requests.ask(p.o.machine, p.o.sighting, p.ask.From, profile, func() string { return r.newCode(requestCode) }, now)
 	r.mu.Unlock()
 	if reason != boot.ReasonNone {
 		c.Action, c.Reason = boot.ActionLocal, reason

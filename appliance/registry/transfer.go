@@ -363,7 +363,7 @@ func (i *importing) commit() {
 		}
 		if old != nil && old != m.Assignment {
 			r.tokens.unassign(a.ID)
-			delete(r.handed, a.ID)
+			r.unhand(a.ID)
 		}
 	}
 	r.countDenied()

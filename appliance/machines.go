@@ -91,7 +91,7 @@ func (l listener) Run(ctx context.Context) error {
 // of the sender.
 func (b *Box) ask(s boot.Sighting, addr netip.Addr, base, loader string) registry.Ask {
 	a := registry.Ask{Sighting: s, Base: base, From: addr, Loader: loader}
-	seen, routed := b.sender(addr)
+	seen, overheard, routed := b.sender(addr)
 	a.Routed = routed
 	switch {
 	case seen == "":
@@ -100,6 +100,9 @@ func (b *Box) ask(s boot.Sighting, addr netip.Addr, base, loader string) registr
 		a.Sighting.MAC, a.Proof = seen, boot.ProofSeen
 	case seen == s.MAC:
 		a.Proof = boot.ProofSeen
+	case overheard == s.MAC:
+		// A bridge that puts its own address on the wire, as those to a wireless
+		// network do; or somebody who forges DHCP packets. Neither for nor against.
 	default:
 		a.Proof = boot.ProofAgainst
 	}
@@ -108,21 +111,22 @@ func (b *Box) ask(s boot.Sighting, addr netip.Addr, base, loader string) registr
 }
 
 // sender is the hardware address behind an address as far as the box has seen
-// it itself: on the wire, else in the DHCP exchange it overheard. routed is true
-// for addresses on none of the box's networks. What overheard packets say can be
-// forged more easily than ARP, so the wire goes first.
-func (b *Box) sender(addr netip.Addr) (mac boot.MAC, routed bool) {
+// it itself: on the wire, else in the DHCP exchange it overheard, which is
+// returned too. routed is true for addresses on none of the box's networks. What
+// overheard packets say can be forged more easily than ARP, so the wire goes
+// first.
+func (b *Box) sender(addr netip.Addr) (mac, overheard boot.MAC, routed bool) {
 	if addr.IsLoopback() {
-		return "", false
-	}
-	mac, onLink, ok := b.neighbours.get(addr)
-	if ok {
-		return mac, false
+		return "", "", false
 	}
 	if c, known := b.memory.WhoIs(addr); known {
-		return c.MAC, !onLink
+		overheard = c.MAC
 	}
-	return "", !onLink
+	mac, onLink, ok := b.neighbours.get(addr)
+	if !ok {
+		mac = overheard
+	}
+	return mac, overheard, !onLink
 }
 
 // hasTree says whether an uploaded tree exists. While the state directory is

@@ -22,6 +22,11 @@ type scripts struct{ box *Box }
 // Script implements bootweb.Scripts.
 func (s scripts) Script(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
 	head, rest, _ := strings.Cut(q.Name, "/")
+	if s.box.cfg.Settings.Observe && head != ipxe.NameBoot {
+		// Whoever asks has been sent here by somebody else. Nothing is handed out,
+		// and nothing counts as a boot.
+		return dst, bootweb.Script{Reason: boot.ReasonObserve, Status: http.StatusServiceUnavailable, Text: boot.ReasonObserve.Text()}
+	}
 	switch head {
 	case ipxe.NameMachine:
 		return s.machine(dst, q)

@@ -50,6 +50,7 @@ func (b *bench) setUp(ctx context.Context) error {
 		"-n " + b.server + " addr add " + serverAddr + "/24 dev eth0", "-n " + b.client + " addr add " + clientAddr + "/24 dev eth0",
 		"-n " + b.server + " link set eth0 up", "-n " + b.client + " link set eth0 up",
 		"-n " + b.client + " route add default via " + serverAddr,
+		"-n " + b.client + " addr add " + routedAddr + "/32 dev lo", "-n " + b.server + " route add 10.99.0.0/24 via " + clientAddr,
 	} {
 		if out, err := exec.CommandContext(ctx, "ip", fields(args)...).CombinedOutput(); err != nil {
 			return fmt.Errorf("ip %s: %w: %s", args, err, out)

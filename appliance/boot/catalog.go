@@ -13,7 +13,6 @@ type compiled struct {
 	rules       []Matcher // as Catalog.Rules
 	visible     map[string]Matcher
 	listed      []string        // profiles for menus, by title
-	destructive map[string]bool // targets, also by what they boot in the end
 	broken      map[string]bool // "targets/x": has errors of its own, is not handed out
 	usedBy      map[string][]string
 	allow, deny machineList
@@ -46,8 +45,7 @@ func NewCatalog(site Site, targets []Target, profiles []Profile, groups []Group,
 		errs: map[string]FieldErrors{},
 	}
 	k := &b.c.compiled
-	k.visible, k.destructive = map[string]Matcher{}, map[string]bool{}
-	k.broken, k.usedBy = map[string]bool{}, map[string][]string{}
+	k.visible, k.broken, k.usedBy = map[string]Matcher{}, map[string]bool{}, map[string][]string{}
 
 	collect(&b, docTargets, b.c.Targets, targets, func(t *Target) string { return t.Name }, Target.Check)
 	collect(&b, docTemplates, b.c.Templates, templates, func(t *Template) string { return t.Name }, Template.Check)
@@ -58,7 +56,6 @@ func NewCatalog(site Site, targets []Target, profiles []Profile, groups []Group,
 	k.allow, _ = newList("allow", site.Allow)
 	k.deny, _ = newList("deny", site.Deny)
 
-	b.destructive()
 	b.targets()
 	b.profiles()
 	b.groups()
@@ -129,24 +126,11 @@ func (b *cataloging) use(kind, name, user string) {
 	}
 }
 
-// destructive finds the targets that overwrite something, also those that boot
-// another one with a disk attached.
-func (b *cataloging) destructive() {
-	for name, t := range b.c.Targets {
-		d := t.Destructive
-		if t.SAN != nil && t.SAN.Hook {
-			d = d || b.c.Targets[t.SAN.Then].Destructive
-		}
-		if d {
-			b.c.compiled.destructive[name] = true
-		}
-	}
-}
-
 // overwrites says whether a profile's target does. A profile that does not
-// exist overwrites nothing.
+// exist overwrites nothing. (A disk that is attached for a program that does has
+// to be marked itself.)
 func (b *cataloging) overwrites(profile string) bool {
-	return b.c.compiled.destructive[b.c.Profiles[profile].Target]
+	return b.c.Targets[b.c.Profiles[profile].Target].Destructive
 }
 
 // reaches checks a profile that machines get without anybody having said so
@@ -165,15 +149,13 @@ func (b *cataloging) targets() {
 	for _, name := range sortedKeys(b.c.Targets) {
 		t := b.c.Targets[name]
 		key := docTargets + "/" + name
-		if t.SAN != nil && t.SAN.Hook && t.SAN.Then != "" {
+		if t.SAN != nil && t.SAN.Then != "" {
 			b.then(key, &t)
 		}
 		if t.Menu != nil {
 			b.menu(key, t.Menu)
-		}
-		if t.Kind == TargetMenu {
 			if way := b.cycle(name); way != nil {
-				b.fail(key, FieldError{"menu", "leads back to itself: " + strings.Join(way, " → ") + "; the key Escape leads back already, so take out one entry"})
+				b.fail(key, FieldError{"menu", "leads back to itself: " + strings.Join(way, " → ") + "; take out one of these entries"})
 			}
 		}
 	}
@@ -200,9 +182,9 @@ func (k TemplateKind) installer() bool {
 	switch k {
 	case TemplateKickstart, TemplatePreseed, TemplateAutoinstall, TemplateAutounattend, TemplateAutoYaST:
 		return true
-	case TemplateScript, TemplateCmdline, TemplateIgnition, TemplatePlain:
+	default:
+		return false
 	}
-	return false
 }
 
 func (b *cataloging) menu(key string, m *Menu) {
@@ -228,13 +210,13 @@ func (b *cataloging) menu(key string, m *Menu) {
 		b.fail(key, FieldError{"menu.default", "the entry overwrites something, and a time-out must not; write another one, or leave it out for the local disk"})
 	}
 	for _, name := range sortedKeys(p.Answers) {
-		if t, ok := b.c.Templates[p.Answers[name]]; ok && t.Kind.installer() {
+		if b.c.Templates[p.Answers[name]].Kind.installer() {
 			b.fail(key, FieldError{"menu.default", "the entry starts an installation that asks nothing (" + name + "), and a time-out must not; write another one, or leave it out for the local disk"})
 		}
 	}
 }
 
-// below lists the menus that a menu leads to by its entries or its time-out.
+// below lists the targets that a menu leads to by its entries or its time-out.
 func (b *cataloging) below(target string) []string {
 	m := b.c.Targets[target].Menu
 	if m == nil {
@@ -246,9 +228,7 @@ func (b *cataloging) below(target string) []string {
 	}
 	var out []string
 	for _, p := range profiles {
-		if next := b.c.Profiles[p].Target; b.c.Targets[next].Kind == TargetMenu && !slices.Contains(out, next) {
-			out = append(out, next)
-		}
+		out = append(out, b.c.Profiles[p].Target)
 	}
 	return out
 }
@@ -361,21 +341,17 @@ func values[V any](m map[string]V) []V {
 	return out
 }
 
-// Resolve finds a profile and its target; ok is false when one of them does not
-// exist or has errors. The target is marked Destructive also when only what it
-// boots with a disk attached is.
+// Resolve finds a profile and its target; ok is false when one of them, or
+// something they need, does not exist or has errors.
 func (c *Catalog) Resolve(profile string) (Profile, Target, bool) { return c.usable().resolve(profile) }
 
 func (c *Catalog) resolve(profile string) (Profile, Target, bool) {
-	p, ok := c.Profiles[profile]
-	if !ok || c.compiled.broken[docProfiles+"/"+profile] {
-		return Profile{}, Target{}, false
-	}
+	p := c.Profiles[profile]
 	t, ok := c.Targets[p.Target]
-	if !ok || c.compiled.broken[docTargets+"/"+p.Target] {
+	if !ok || c.compiled.broken[docProfiles+"/"+profile] || c.compiled.broken[docTargets+"/"+p.Target] {
 		return Profile{}, Target{}, false
 	}
-	if t.SAN != nil && t.SAN.Hook && c.compiled.broken[docTargets+"/"+t.SAN.Then] {
+	if t.SAN != nil && c.compiled.broken[docTargets+"/"+t.SAN.Then] {
 		return Profile{}, Target{}, false
 	}
 	for _, name := range p.Answers {
@@ -383,7 +359,6 @@ func (c *Catalog) resolve(profile string) (Profile, Target, bool) {
 			return Profile{}, Target{}, false
 		}
 	}
-	t.Destructive = t.Destructive || c.compiled.destructive[p.Target]
 	return p, t, true
 }
 

@@ -165,27 +165,24 @@ func newList(field string, entries []string) (machineList, FieldErrors) {
 // entry finds what of a machine is on the list: what it tells now, its own
 // identifier, and hardware addresses that the operator gave it. Addresses it
 // was merely seen with do not count, or anybody could put a machine on the
-// deny-list by using its name once.
-func (l *machineList) entry(m *Machine, s *Sighting) (what string, ok bool) {
-	if len(l.macs) == 0 && len(l.guids) == 0 {
-		return "", false
-	}
+// deny-list by using its name once. Nothing when it is not on the list.
+func (l *machineList) entry(m *Machine, s *Sighting) (what string) {
 	for _, g := range [...]GUID{s.GUID, m.GUID} {
-		if !g.IsZero() && (l.guids[g] || l.guids[g.Swapped()]) {
-			return "identifier " + g.String(), true
+		if l.guids[g] || l.guids[g.Swapped()] {
+			return "identifier " + g.String()
 		}
 	}
 	for _, p := range l.macs {
 		if strings.HasPrefix(string(s.MAC), p) {
-			return "hardware address " + string(s.MAC), true
+			return "hardware address " + string(s.MAC)
 		}
 		for _, n := range m.MACs {
 			if n.Given && strings.HasPrefix(string(n.MAC), p) {
-				return "hardware address " + string(n.MAC), true
+				return "hardware address " + string(n.MAC)
 			}
 		}
 	}
-	return "", false
+	return ""
 }
 
 // Check says what is wrong with the operator's part of a machine record.
@@ -276,9 +273,9 @@ func (m Machine) checkIdentity(k *checker) {
 // macProblem says what is wrong with a hardware address that is to name one
 // machine.
 func macProblem(m MAC) string {
-	parsed, err := ParseMAC(string(m))
+	parsed, _ := ParseMAC(string(m))
 	switch {
-	case err != nil || len(parsed) != len("00:00:00:00:00:00"):
+	case len(parsed) != len("00:00:00:00:00:00"):
 		return `no hardware address; write six octets like "52:54:00:12:34:56"`
 	case parsed != m:
 		return "write it as " + string(parsed)
@@ -421,7 +418,7 @@ func (n Needs) check(k *checker) {
 func validVersion(s string) bool {
 	parts := strings.Split(s, ".")
 	for _, p := range parts {
-		if n, err := strconv.Atoi(p); err != nil || n < 0 || n > 99999 || p[0] == '+' || p[0] == '-' {
+		if n, err := strconv.Atoi(p); err != nil || n > 99999 || p[0] == '+' || p[0] == '-' {
 			return false
 		}
 	}
@@ -515,8 +512,6 @@ func (s *SAN) check(k *checker) {
 		}
 	}
 	switch {
-	case s.Hook && s.Then == "":
-		k.add("san.then", "missing; write the target that is booted with the disk attached")
 	case !s.Hook && s.Then != "":
 		k.add("san.then", "counts with hook only; set hook or leave it out")
 	case s.Hook:
@@ -525,10 +520,8 @@ func (s *SAN) check(k *checker) {
 }
 
 func (s *SAN) checkISCSI(k *checker) {
-	if s.Host == "" {
-		k.add("san.host", "missing; write the server's address or name")
-	} else if !validHost(s.Host) {
-		k.add("san.host", "is no host; write an address like 192.0.2.1 or a name")
+	if !validHost(s.Host) {
+		k.add("san.host", "is no host; write the server's address like 192.0.2.1, or its name")
 	}
 	k.between("san.port", s.Port, 0, 65535)
 	if !validLUN(s.LUN) {
@@ -575,7 +568,7 @@ func validLUN(s string) bool {
 	}
 	groups := strings.Split(s, "-")
 	for _, g := range groups {
-		if _, err := strconv.ParseUint(g, 16, 16); err != nil || len(g) > 4 {
+		if _, err := strconv.ParseUint(g, 16, 64); err != nil || len(g) > 4 {
 			return false
 		}
 	}
@@ -587,8 +580,8 @@ func validShelf(s string) bool {
 	if !ok || s[0] != 'e' {
 		return false
 	}
-	a, err := strconv.ParseUint(shelf, 10, 16)
-	b, err2 := strconv.ParseUint(slot, 10, 8)
+	a, err := strconv.ParseUint(shelf, 10, 64)
+	b, err2 := strconv.ParseUint(slot, 10, 64)
 	return err == nil && err2 == nil && a < 65535 && b < 255
 }
 
@@ -627,7 +620,7 @@ func (m *Menu) check(k *checker) {
 		keys[fold(e.Key)] = true
 		if e.Profile == m.Default {
 			found = true
-			if e.Locked && m.Default != "" {
+			if e.Locked {
 				k.add("menu.default", "is a locked entry, and a menu must not wait for ever; write another one, or leave it out for the local disk")
 			}
 		}

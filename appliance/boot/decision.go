@@ -65,11 +65,11 @@ func (d *deciding) denied() bool {
 		d.end(SourceDenied, ActionSilent, ReasonDenied, "the operator denied this machine")
 		return true
 	}
-	what, listed := d.c.compiled.deny.entry(d.m, &d.s.Sighting)
-	if listed {
+	what := d.c.compiled.deny.entry(d.m, &d.s.Sighting)
+	if what != "" {
 		d.end(SourceDenied, ActionSilent, ReasonDenied, "the site's deny-list has "+what)
 	}
-	return listed
+	return what != ""
 }
 
 // assigned follows the machine's own assignment.
@@ -146,7 +146,7 @@ func (d *deciding) unknownPolicy() bool {
 	case d.s.Now.Before(site.AllowUntil):
 		why = "all unknown machines are allowed until " + site.AllowUntil.UTC().Format(time.RFC3339)
 	default:
-		if what, listed := d.c.compiled.allow.entry(d.m, &d.s.Sighting); listed {
+		if what := d.c.compiled.allow.entry(d.m, &d.s.Sighting); what != "" {
 			why = "the site's allow-list has " + what
 		}
 	}
@@ -246,6 +246,11 @@ func (d *deciding) take(source Source, name, profile, why string) {
 // when it is proven to be the machine, and none that cannot work there. If not,
 // the decision has been made.
 func (d *deciding) handOut(source Source, name string, p *Profile, t *Target, a *Assignment) bool {
+	if d.s.Proof == ProofAgainst && t.Kind != TargetLocal {
+		// Somebody else's name: not even what is no secret is meant for this one.
+		d.lost(source, name, ReasonIdentityAgainst, "the sender's address belongs to another machine than the one it claims to be")
+		return false
+	}
 	if sensitive(p, t, a) {
 		if reason, why := d.trust(a); reason != ReasonNone {
 			d.lost(source, name, reason, why)

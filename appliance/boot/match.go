@@ -28,8 +28,7 @@ type matchTest struct {
 	fits   func(v *view) bool
 	told   func(v *view) string
 
-	// The sentences of a rule that loses are prepared, because most rules lose:
-	// one allocation each, or none when the machine told nothing.
+	// The sentences of a rule that loses are prepared, because most rules lose.
 	before, after, untold string
 }
 
@@ -44,11 +43,8 @@ func newTest(what string, values []string, fits func(*view) bool, told func(*vie
 // why says how what was told differs from what is wanted.
 func (t *matchTest) why(v *view) string {
 	told := t.told(v)
-	switch {
-	case told == "":
+	if told == "" {
 		return t.untold
-	case plain(told) && strings.IndexByte(told, '"') < 0 && strings.IndexByte(told, '\\') < 0:
-		return t.before + `"` + told + `"` + t.after
 	}
 	return t.before + strconv.Quote(told) + t.after
 }
@@ -131,7 +127,7 @@ func (s *Sighting) architecture() (Arch, bool) {
 	}
 	for i := range archs {
 		a := &archs[i]
-		if s.ArchName != "" && a.Name == s.ArchName {
+		if a.Name == s.ArchName {
 			return a.Arch, true
 		}
 	}
@@ -183,8 +179,8 @@ func (v *view) variable(name string) string {
 			return strconv.Itoa(s.Memory)
 		}
 	}
-	if x := v.m.Seen.Variables[name]; x != "" && len(s.Variables) == 0 {
-		return x
+	if len(s.Variables) == 0 {
+		return v.m.Seen.Variables[name]
 	}
 	return ""
 }
@@ -238,11 +234,7 @@ func CompileMatch(m Match) (Matcher, FieldErrors) {
 	for _, t := range b.tests {
 		parts = append(parts, "the "+t.what+" is "+t.wanted)
 	}
-	all := "it matches every machine"
-	if len(parts) > 0 {
-		all = strings.Join(parts, ", ")
-	}
-	return Matcher{tests: b.tests, all: all}, nil
+	return Matcher{tests: b.tests, all: strings.Join(parts, ", ")}, nil
 }
 
 // nothing matches no machine: what became of a Match that does not compile.

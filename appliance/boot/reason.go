@@ -172,7 +172,7 @@ var reasonTexts = map[Reason]string{
 	ReasonNeedsCPU:         "It was built for another processor.",
 	ReasonNeedsIPXE:        "This machine's iPXE is too old for it.",
 	ReasonTemplate:         "A template could not be rendered for this machine; it got the safe menu instead.",
-	ReasonTargetMissing:    "The profile or target does not exist any more.",
+	ReasonTargetMissing:    "The profile, the target or the uploaded tree of this boot does not exist.",
 	ReasonToken:            "The address has expired or was never given out.",
 	ReasonTokenUsed:        "The address was used already.",
 	ReasonCodeWrong:        "The code that was typed is not the one on the screen.",

@@ -204,10 +204,14 @@ func TestSensitiveNeedsProof(t *testing.T) {
 				if outcome(got) != want {
 					t.Errorf("%s, want %s\n%+v", outcome(got), want, got.Steps)
 				}
-				// What is not sensitive needs no proof.
+				// What is not sensitive needs no proof, only that nothing speaks against it.
 				m.Assignment = assignment(t, catalog, "live", AssignAlways)
-				if got = Choose(catalog, m, s); outcome(got) != "machine boot live" {
-					t.Errorf("not sensitive: %s", outcome(got))
+				want = "machine boot live"
+				if s.Proof == ProofAgainst {
+					want = "built-in menu " + string(ReasonIdentityAgainst)
+				}
+				if got = Choose(catalog, m, s); outcome(got) != want {
+					t.Errorf("not sensitive: %s, want %s", outcome(got), want)
 				}
 			})
 		}
@@ -215,7 +219,8 @@ func TestSensitiveNeedsProof(t *testing.T) {
 }
 
 // TestNotSensitive: a disk without a password and a profile that everybody may
-// have need no proof.
+// have need no proof; but a machine that borrows another's name gets nothing that
+// is decided for that one, except its own local disk.
 func TestNotSensitive(t *testing.T) {
 	catalog := siteOf(t, func(d *documents) {
 		d.targets = append(d.targets, Target{Name: "open", Kind: TargetSAN, SAN: &SAN{Protocol: SANAoE, Shelf: "e0.0"}})
@@ -224,9 +229,14 @@ func TestNotSensitive(t *testing.T) {
 	for _, profile := range []string{"open", "live", "local", "main"} {
 		m, s := asking()
 		m.Assignment = assignment(t, catalog, profile, AssignAlways)
-		s.Proof, s.Confidence, s.NewMAC = ProofAgainst, ConfidenceNone, true
+		s.Proof, s.Confidence, s.NewMAC = ProofNone, ConfidenceNone, true
 		if got := Choose(catalog, m, s); got.Profile != profile || got.Source != SourceMachine {
 			t.Errorf("%s: %s", profile, outcome(got))
+		}
+		s.Proof = ProofAgainst
+		got := Choose(catalog, m, s)
+		if profile == "local" && got.Profile != profile || profile != "local" && outcome(got) != "built-in menu "+string(ReasonIdentityAgainst) {
+			t.Errorf("%s under another's name: %s", profile, outcome(got))
 		}
 	}
 }

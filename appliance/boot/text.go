@@ -89,11 +89,8 @@ func (k *checker) atMost(field string, n, most int) bool {
 
 // isLine says whether s is one line of printable text.
 func isLine(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
 	for _, r := range s {
-		if !printable(r) {
+		if !printable(r) { // what is not UTF-8 is not either
 			return false
 		}
 	}
@@ -124,7 +121,7 @@ func (k *checker) text(field, s string, most int) {
 		return
 	}
 	for i, r := range s {
-		if r == '\n' || r == '\t' || r == '\r' && strings.HasPrefix(s[i:], "\r\n") {
+		if r == '\n' || r == '\t' || strings.HasPrefix(s[i:], "\r\n") {
 			continue
 		}
 		if r < ' ' || r == 0x7f {
@@ -240,15 +237,12 @@ func urlProblem(s string, settings bool, schemes []string) string {
 			return "has a space or a character that an address must not have; write it as %20 or the like"
 		}
 	}
-	rest, ok := withoutSettings(s)
-	if !ok {
-		return "has a broken ${…}; write settings of iPXE like ${mac} or ${net0/ip}"
+	rest := withoutSettings(s)
+	if strings.ContainsAny(rest, "{}$") {
+		return "has a broken ${…}; write settings of iPXE like ${mac} or ${net0/ip}, and the characters themselves as %24, %7B and %7D"
 	}
 	if rest != s && !settings {
 		return "has a setting of iPXE, which does not count here; write the address out"
-	}
-	if strings.ContainsAny(rest, "{}$") {
-		return "has a character of ${…} on its own; write it as %7B, %7D or %24"
 	}
 	u, err := url.Parse(rest)
 	if err != nil {
@@ -261,7 +255,7 @@ func urlProblem(s string, settings bool, schemes []string) string {
 	switch {
 	case !known:
 		return "has a scheme that boot programs do not know here; write " + strings.Join(schemes, ", ")
-	case u.Hostname() == "" || u.Opaque != "":
+	case u.Hostname() == "":
 		return "has no host" + example
 	case u.User != nil:
 		return "has a user name or password, which everybody on the LAN could read; leave it out"
@@ -269,26 +263,25 @@ func urlProblem(s string, settings bool, schemes []string) string {
 		return "has a part behind '#', which is never sent; leave it out"
 	}
 	if p := u.Port(); p != "" {
-		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
+		if n, _ := strconv.Atoi(p); n < 1 || n > 65535 {
 			return "has a port that does not exist; write 1 to 65535"
 		}
 	}
 	return ""
 }
 
-// withoutSettings replaces iPXE's ${name} by a digit, which may stand in a host and in a port; ok is false when one is
-// not closed or has characters that no setting's name has.
-func withoutSettings(s string) (rest string, ok bool) {
+// withoutSettings replaces iPXE's ${name} by a digit, which may stand in a host
+// and in a port. One that is not closed, or that has characters which no
+// setting's name has, stays.
+func withoutSettings(s string) string {
 	var b strings.Builder
 	for {
-		before, after, found := strings.Cut(s, "${")
+		before, after, _ := strings.Cut(s, "${")
 		b.WriteString(before)
-		if !found {
-			return b.String(), true
-		}
 		name, tail, closed := strings.Cut(after, "}")
 		if !closed || !validParameter(name) {
-			return "", false
+			b.WriteString(s[len(before):])
+			return b.String()
 		}
 		b.WriteByte('1')
 		s = tail

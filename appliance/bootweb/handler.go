@@ -235,8 +235,12 @@ func cleanName(p string) (string, bool) {
 
 // isScriptName says whether the text of that name is rendered.
 func isScriptName(name string) bool {
-	return path.Base(name) == "autoexec.ipxe" || strings.HasPrefix(name, "grub/grub.cfg") || isConfigName(name)
+	return path.Base(name) == "autoexec.ipxe" || strings.HasPrefix(name, grubConfig) || isConfigName(name)
 }
+
+// grubConfig begins the names that GRUB's network images try for their
+// configuration.
+const grubConfig = "grub/grub.cfg"
 
 // isConfigName says whether the name is one that pxelinux tries for its
 // configuration, in whatever folder it was started from.
@@ -287,6 +291,12 @@ func (s *Server) query(r *http.Request, p *peer, name string) Query {
 // serveScript renders a text for the client.
 func (s *Server) serveScript(w http.ResponseWriter, r *http.Request, p *peer, name string, res *Result, ev *boot.Event) {
 	res.Route, ev.Kind = RouteScript, boot.KindScript
+	if r.Method == http.MethodHead && (isConfigName(name) || strings.HasPrefix(name, grubConfig)) {
+		// Asking for such a configuration may count as a boot.
+		w.Header().Set("Allow", http.MethodGet)
+		s.refuse(w, r, res, http.StatusMethodNotAllowed, boot.ReasonMethod)
+		return
+	}
 	s.render(w, r, s.query(r, p, name), res, ev)
 }
 

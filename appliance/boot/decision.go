@@ -242,20 +242,14 @@ func (d *deciding) take(source Source, name, profile, why string) {
 	}
 }
 
-// handOut says whether this client may have the profile: the sensitive ones only
-// when it is proven to be the machine, and none that cannot work there. If not,
+// handOut says whether this client may have the profile: none under another
+// machine's name, the sensitive ones only when it is proven to be the machine, and
+// none that cannot work there. If not,
 // the decision has been made.
 func (d *deciding) handOut(source Source, name string, p *Profile, t *Target, a *Assignment) bool {
-	if d.s.Proof == ProofAgainst && t.Kind != TargetLocal {
-		// Somebody else's name: not even what is no secret is meant for this one.
-		d.lost(source, name, ReasonIdentityAgainst, "the sender's address belongs to another machine than the one it claims to be")
+	if reason, why := d.trust(p, t, a); reason != ReasonNone {
+		d.lost(source, name, reason, why)
 		return false
-	}
-	if sensitive(p, t, a) {
-		if reason, why := d.trust(a); reason != ReasonNone {
-			d.lost(source, name, reason, why)
-			return false
-		}
 	}
 	if reason, why := Preflight(*t, d.s.Sighting); reason != ReasonNone {
 		d.lost(source, name, reason, "profile "+p.Name+" "+why)

@@ -13,20 +13,23 @@ func sensitive(p *Profile, t *Target, a *Assignment) bool {
 }
 
 // trust says whether the client is proven well enough to be the machine that it
-// may have what is meant for that machine alone. ReasonNone: yes. Everything a
+// may have the profile, if that is for one machine alone. ReasonNone: yes.
+// Everything a
 // client says can be said by another one too, by mistake (a dock that moved, a
 // board whose identifier the maker gave to all) more often than by intent; so
 // the sender's address must belong to its hardware address, record and client
 // must agree, and the network card must be one the operator could have meant.
-func (d *deciding) trust(a *Assignment) (Reason, string) {
-	switch d.s.Proof {
-	case ProofSeen:
-	case ProofAgainst:
+func (d *deciding) trust(p *Profile, t *Target, a *Assignment) (Reason, string) {
+	alone := sensitive(p, t, a)
+	switch {
+	case d.s.Proof == ProofAgainst && (alone || t.Kind != TargetLocal):
+		// Somebody else's name: not even what is no secret is meant for this
+		// one, its own disk excepted.
 		return ReasonIdentityAgainst, "the sender's address belongs to another machine than the one it claims to be"
-	default:
-		if !d.s.Routed || !d.c.Site.TrustRouted {
-			return ReasonIdentityUnproven, "nothing proves that the sender is this machine"
-		}
+	case !alone:
+		return ReasonNone, ""
+	case d.s.Proof != ProofSeen && (!d.s.Routed || !d.c.Site.TrustRouted):
+		return ReasonIdentityUnproven, "nothing proves that the sender is this machine"
 	}
 	if why := d.doubt(); why != "" {
 		return ReasonIdentityDoubt, why

@@ -273,8 +273,11 @@ func (m *maker) boolean(e ast.Expr, function string) {
 	if p, ok := m.parent().(*ast.AssignStmt); ok && slices.Contains(p.Lhs, e) {
 		return
 	}
-	if _, ok := m.parent().(*ast.UnaryExpr); ok {
+	switch m.parent().(type) {
+	case *ast.UnaryExpr:
 		return // the negation is forced already
+	case *ast.ExprStmt:
+		return // nobody looks at it
 	}
 	for _, forced := range []string{"true", "false"} {
 		m.add(e, function, "mutantValue(%d, bool(", "), "+forced+")", shorten(m.text(e))+" → "+forced)

@@ -200,7 +200,7 @@ func (p *planning) withToken(plan *boot.Plan, entries []entry, now time.Time) {
 
 // hand keeps a token.
 func (p *planning) hand(k *token, now time.Time) {
-	k.machine, k.ask, k.born = p.o.machine.ID, p.ask, now
+	k.machine, k.own, k.ask, k.born = p.o.machine.ID, p.proven(), p.ask, now
 	// As it was told, and as a copy: what the record says besides must not come
 	// back as a claim, and a claim must not keep its request in memory.
 	k.ask.Sighting = keep(boot.Sighting{}, bounded(p.ask.Sighting))
@@ -212,6 +212,9 @@ func (p *planning) hand(k *token, now time.Time) {
 	}
 	p.r.tokens.add(k)
 }
+
+// proven says that the box has seen that the sender is this machine.
+func (p *planning) proven() bool { return p.o.sure && p.ask.Proof == boot.ProofSeen }
 
 // fallback is the safe menu in place of what could not be had.
 func (p *planning) fallback(c boot.Choice, reason boot.Reason, err error, now time.Time) boot.Plan {
@@ -285,6 +288,9 @@ func (p *planning) attempt(profile boot.Profile, now time.Time) *attempt {
 	}
 	if len(profile.Answers) > 0 {
 		run.Answer = p.links.answer
+	}
+	if !p.proven() {
+		run.From = p.ask.From
 	}
 	return run
 }

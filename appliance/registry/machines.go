@@ -618,8 +618,8 @@ func union(a, b []string) []string {
 // Split takes hardware addresses, or identifier and serial number, out of a
 // record and makes another one of them: two machines had been taken for one. The
 // new record is one that the operator has said nothing about, apart from
-// addresses that were written down. An armed assignment, or one for a single
-// boot, that has not ended is disarmed in both.
+// addresses that were written down, unless the machine had an armed assignment,
+// or one for a single boot, that has not ended: that is disarmed in both.
 func (r *Registry) Split(id boot.MachineID, macs []boot.MAC, uuid bool) (boot.MachineID, error) {
 	r.opMu.Lock()
 	defer r.opMu.Unlock()

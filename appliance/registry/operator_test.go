@@ -489,7 +489,8 @@ func TestMergeSplit(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, n := f.machine(into), f.machine(made)
-	if len(m.MACs) != 1 || m.MACs[0].MAC != a.mac || len(n.MACs) != 1 || n.MACs[0].MAC != b.mac || n.Name != "" || !n.GUID.IsZero() || n.Assignment != nil {
+	if len(m.MACs) != 1 || m.MACs[0].MAC != a.mac || len(n.MACs) != 1 || n.MACs[0].MAC != b.mac || n.Name != "" || !n.GUID.IsZero() ||
+		m.Assignment.State != boot.AssignDisarmed || n.Assignment.State != boot.AssignDisarmed {
 		t.Errorf("%+v\n%+v", m, n)
 	}
 	if p := f.Decide(b.ask()); p.Choice.Machine != made {
@@ -510,6 +511,7 @@ func TestMergeSplit(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+	f.assign(into, "install", boot.AssignArmed)
 	f.assign(made, "rescue", boot.AssignAlways)
 	var errs boot.FieldErrors
 	if err := f.Merge(into, made); !errors.As(err, &errs) {

@@ -15,8 +15,9 @@ const (
 	maxTokens     = 8192 // of menus, starts and waits
 	maxAttempts   = 8192 // boots with answer files or callbacks
 	perMachine    = 8    // tokens of one machine
-	perMachineRun = 4    // attempts of one machine
+	perMachineRun = 4    // attempts of one machine, and as many of its assignment
 	perAddr       = 64   // tokens handed to one address: one sender cannot push out the others'
+	perAddrRun    = 16   // attempts of one address that is not known to be the machine's
 	maxReads      = 64   // of the answer files of one attempt
 	maxReports    = 5000 // callbacks of one attempt
 	maxWrong      = 5    // wrong codes that a token survives
@@ -43,6 +44,7 @@ type token struct {
 	name    string
 	purpose purpose
 	machine boot.MachineID // "" for a machine without a record
+	own     bool           // the box has seen that the sender is that machine
 	ask     Ask            // the question it was given for
 	born    time.Time
 	expires time.Time
@@ -87,6 +89,9 @@ type attempt struct {
 	Final    boot.Callback  `json:"final,omitempty"` // done or failed, once that was said
 	Reads    int            `json:"reads,omitempty"`
 	Reports  int            `json:"reports,omitempty"`
+	// From is the sender when the box has not seen that it is the machine. Then
+	// it makes room for attempts of the same sender, not of the machine.
+	From netip.Addr `json:"from,omitzero"`
 
 	sighting boot.Sighting
 	place    *list.Element
@@ -104,6 +109,7 @@ type tokens struct {
 	byName    map[string]*token
 	order     *list.List // of *token, oldest first
 	byMachine map[boot.MachineID][]*token
+	proven    map[boot.MachineID][]*token // those of byMachine that are the machine's own
 	byAddr    map[netip.Addr][]*token
 
 	attempts  map[string]*attempt
@@ -111,6 +117,7 @@ type tokens struct {
 	callbacks map[string]*attempt
 	runs      *list.List // of *attempt, oldest first
 	byRun     map[boot.MachineID][]*attempt
+	byQuota   map[quota][]*attempt
 	dirty     map[string]struct{}
 	gone      map[string]struct{}
 }
@@ -118,6 +125,7 @@ type tokens struct {
 func newTokens() *tokens {
 	return &tokens{
 		byName: map[string]*token{}, order: list.New(), byMachine: map[boot.MachineID][]*token{},
+		proven: map[boot.MachineID][]*token{}, byQuota: map[quota][]*attempt{},
 		byAddr: map[netip.Addr][]*token{}, attempts: map[string]*attempt{}, answers: map[string]*attempt{},
 		callbacks: map[string]*attempt{}, runs: list.New(), byRun: map[boot.MachineID][]*attempt{},
 		dirty: map[string]struct{}{}, gone: map[string]struct{}{},
@@ -130,9 +138,11 @@ var tokenEncoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithP
 func (r *Registry) newToken() string { return tokenEncoding.EncodeToString(r.random(16)) }
 
 // add takes a token in; the oldest of the machine, of the address and of all
-// make room.
+// make room. Those of senders who only say that they are the machine do not count
+// as its own: they would push out what it holds.
 func (t *tokens) add(k *token) {
-	if own := t.byMachine[k.machine]; k.machine != "" && len(own) >= perMachine {
+	k.own = k.own && k.machine != ""
+	if own := t.proven[k.machine]; k.own && len(own) >= perMachine {
 		t.remove(own[0])
 	}
 	if own := t.byAddr[k.ask.From]; len(own) >= perAddr {
@@ -146,6 +156,9 @@ func (t *tokens) add(k *token) {
 	if k.machine != "" {
 		t.byMachine[k.machine] = append(t.byMachine[k.machine], k)
 	}
+	if k.own {
+		t.proven[k.machine] = append(t.proven[k.machine], k)
+	}
 	t.byAddr[k.ask.From] = append(t.byAddr[k.ask.From], k)
 }
 
@@ -157,6 +170,7 @@ func (t *tokens) remove(k *token) {
 	k.place = nil
 	delete(t.byName, k.name)
 	without(t.byMachine, k.machine, k)
+	without(t.proven, k.machine, k)
 	without(t.byAddr, k.ask.From, k)
 }
 
@@ -181,13 +195,49 @@ func (t *tokens) find(name string, p purpose, now time.Time) (*token, bool) {
 	return k, true
 }
 
-// begin takes an attempt in.
+// quota is what an attempt counts under: what others begin never makes room at
+// its cost.
+type quota struct {
+	machine  boot.MachineID // of the attempts that the machine itself began
+	assigned bool
+	from     netip.Addr // of those that somebody began in its name
+}
+
+func (a *attempt) quota() (q quota, limit int) {
+	if a.From.IsValid() && !a.Assigned {
+		return quota{from: a.From}, perAddrRun
+	}
+	return quota{machine: a.Machine, assigned: a.Assigned}, perMachineRun
+}
+
+// LoaderOf is the program whose question a token was handed out for, which is
+// the one that reads what the token leads to: LoaderIPXE, LoaderPXELinux or
+// LoaderGRUB. It is empty for a token that is worth nothing (any more): ask before
+// Start, Pick and Wait, which may end it.
+func (r *Registry) LoaderOf(name string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k, ok := r.tokens.byName[name]
+	switch {
+	case !ok || !r.now().Before(k.expires):
+		return ""
+	case k.ask.asksOnce():
+		return k.ask.Loader
+	}
+	return LoaderIPXE
+}
+
+// begin takes an attempt in. One that is there already stays as it is.
 func (t *tokens) begin(a *attempt) {
-	if own := t.byRun[a.Machine]; len(own) >= perMachineRun {
+	if t.attempts[a.ID] != nil {
+		return
+	}
+	q, limit := a.quota()
+	if own := t.byQuota[q]; len(own) >= limit {
 		t.end(own[0])
 	}
 	if t.runs.Len() >= maxAttempts {
-		t.end(t.runs.Front().Value.(*attempt))
+		t.end(t.oldest())
 	}
 	t.attempts[a.ID] = a
 	if a.Answer != "" {
@@ -198,6 +248,18 @@ func (t *tokens) begin(a *attempt) {
 	}
 	a.place = t.runs.PushBack(a)
 	t.byRun[a.Machine] = append(t.byRun[a.Machine], a)
+	t.byQuota[q] = append(t.byQuota[q], a)
+}
+
+// oldest is the attempt that makes room when there are too many: one of an
+// assignment only when there is no other.
+func (t *tokens) oldest() *attempt {
+	for e := t.runs.Front(); e != nil; e = e.Next() {
+		if a := e.Value.(*attempt); !a.Assigned {
+			return a
+		}
+	}
+	return t.runs.Front().Value.(*attempt)
 }
 
 // end forgets an attempt and its tokens.
@@ -211,6 +273,8 @@ func (t *tokens) end(a *attempt) {
 	delete(t.answers, a.Answer)
 	delete(t.callbacks, a.Callback)
 	without(t.byRun, a.Machine, a)
+	q, _ := a.quota()
+	without(t.byQuota, q, a)
 	delete(t.dirty, a.ID)
 	t.gone[a.ID] = struct{}{}
 }
@@ -256,8 +320,17 @@ func (t *tokens) rename(from, to boot.MachineID) {
 		t.byMachine[to] = append(t.byMachine[to], k)
 	}
 	delete(t.byMachine, from)
+	if own := t.proven[from]; len(own) > 0 {
+		t.proven[to] = append(t.proven[to], own...)
+		delete(t.proven, from)
+	}
 	for _, a := range t.byRun[from] {
+		was, _ := a.quota()
 		a.Machine = to
+		if now, _ := a.quota(); now != was {
+			without(t.byQuota, was, a)
+			t.byQuota[now] = append(t.byQuota[now], a)
+		}
 		t.byRun[to] = append(t.byRun[to], a)
 		t.dirty[a.ID] = struct{}{}
 	}

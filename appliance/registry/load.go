@@ -20,6 +20,8 @@ type loaded struct {
 
 // SetDB loads what the store holds, lays what happened meanwhile over it, and
 // writes through to it from now on. What the operator changed meanwhile counts.
+// It may be called again, with the same store opened anew: what is in memory is
+// the newer then.
 // The error is one of reading; then nothing has changed.
 func (r *Registry) SetDB(db Store) error {
 	if !present(db) {
@@ -141,11 +143,17 @@ func (r *Registry) read(db Store) (*loaded, error) {
 func (r *Registry) take(l *loaded) {
 	before := r.table
 	r.table = newTable(r.cfg.MaxMachines)
+	r.table.gone = before.gone // what was forgotten meanwhile does not come back
 	for _, m := range l.machines {
-		r.table.add(m, func(boot.MachineID) {})
+		if _, forgotten := r.table.gone[m.ID]; !forgotten {
+			r.table.add(m, func(boot.MachineID) {})
+		}
 	}
 	now := r.now()
 	for _, a := range l.attempts {
+		if _, over := r.tokens.gone[a.ID]; over || r.tokens.attempts[a.ID] != nil {
+			continue // what is in memory is newer: this is not the first time
+		}
 		if a.Created.Before(clockSet) {
 			a.Created = now // its age is not known
 		}
@@ -164,6 +172,13 @@ func (r *Registry) take(l *loaded) {
 // others are what a machine told, which may have a record in the store.
 func (r *Registry) rejoin(rec *record) {
 	m := rec.m
+	if old, ok := r.table.byID[m.ID]; ok {
+		// The same record, as it was written some time ago.
+		r.table.set(old, m)
+		r.table.touch(m.ID)
+		old.let, old.newcomers, old.told = rec.let, rec.newcomers, rec.told
+		return
+	}
 	if !m.Known() {
 		id := boot.Identify(r.table, m.Seen)
 		if old, ok := r.table.byID[id.ID]; ok {
@@ -187,12 +202,10 @@ func (r *Registry) rejoin(rec *record) {
 			return
 		}
 	}
-	if old, ok := r.table.byID[m.ID]; ok {
-		r.table.set(old, m)
-	} else if fresh, ok := r.table.add(m, r.evicted); ok {
-		fresh.let, fresh.newcomers = rec.let, rec.newcomers
-	} else {
+	fresh, ok := r.table.add(m, r.evicted)
+	if !ok {
 		return
 	}
+	fresh.let, fresh.newcomers, fresh.told = rec.let, rec.newcomers, rec.told
 	r.table.touch(m.ID)
 }

@@ -75,19 +75,29 @@ func (w *writer) attach(db Store) {
 	w.db = db
 }
 
-// detach waits for the worker and lets the store go.
-func (w *writer) detach() {
+// quiet waits until the worker has stopped, or until stop is closed; ok is false
+// then.
+func (w *writer) quiet(stop <-chan struct{}) (ok bool) {
 	for {
 		w.mu.Lock()
-		if !w.working {
-			w.db = nil
-			w.mu.Unlock()
-			return
-		}
-		idle := w.idle
+		working, idle := w.working, w.idle
 		w.mu.Unlock()
-		<-idle
+		if !working {
+			return true
+		}
+		select {
+		case <-idle:
+		case <-stop:
+			return false
+		}
 	}
+}
+
+// detach lets the store go: what is queued from here on stays in memory.
+func (w *writer) detach() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.db = nil
 }
 
 func (w *writer) attached() bool {
@@ -98,7 +108,10 @@ func (w *writer) attached() bool {
 
 // do queues t and waits for at most d until it is durable and committed. After
 // errTimeout it never will be committed.
-func (r *Registry) do(t *task, d time.Duration) error {
+func (r *Registry) do(t *task, d time.Duration) error { return r.doUntil(t, d, nil) }
+
+// doUntil is do, which gives up when stop is closed, too.
+func (r *Registry) doUntil(t *task, d time.Duration, stop <-chan struct{}) error {
 	r.submit(t)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -106,6 +119,7 @@ func (r *Registry) do(t *task, d time.Duration) error {
 	case err := <-t.done:
 		return err
 	case <-timer.C:
+	case <-stop:
 	}
 	if t.state.CompareAndSwap(taskOpen, taskAbandoned) {
 		if r.writer.withdraw(t) {
@@ -268,17 +282,39 @@ func write(db Store, docs []document) error {
 
 // Flush writes what was seen since the last time. It returns when that is
 // durable.
-func (r *Registry) Flush() error {
+func (r *Registry) Flush() error { return r.flushUntil(nil) }
+
+// flushUntil is Flush, which gives up when stop is closed.
+func (r *Registry) flushUntil(stop <-chan struct{}) error {
 	for {
-		more, err := r.flush()
+		more, err := r.flush(stop)
 		if err != nil || !more {
 			return err
 		}
 	}
 }
 
+// endTime is how long the last write may take when the box ends: it promises to
+// be gone within five seconds, whatever the medium does.
+const endTime = 2 * time.Second
+
+// last writes what is left, as far as that is possible within endTime. What was
+// under way already is waited for: when it fails, it is written once more.
+func (r *Registry) last() error {
+	stop := make(chan struct{})
+	timer := time.AfterFunc(endTime, func() { close(stop) })
+	defer timer.Stop()
+	if err := r.flushUntil(stop); err != nil {
+		return err
+	}
+	if !r.writer.quiet(stop) {
+		return stateError{boot.ReasonStateWait, errTimeout}
+	}
+	return r.flushUntil(stop)
+}
+
 // flush writes one batch; more says that something is left.
-func (r *Registry) flush() (more bool, err error) {
+func (r *Registry) flush(stop <-chan struct{}) (more bool, err error) {
 	if !r.writer.attached() {
 		r.mu.Lock()
 		clear(r.table.gone) // there is no store to delete from
@@ -332,7 +368,7 @@ func (r *Registry) flush() (more bool, err error) {
 			r.doubtful[id] = struct{}{}
 		}
 	}
-	return more, r.do(t, operatorTimeout)
+	return more, r.doUntil(t, operatorTimeout, stop)
 }
 
 // unwritten are the documents of one batch as they are now; they count as

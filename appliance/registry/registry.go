@@ -172,7 +172,8 @@ func (r *Registry) String() string { return "registry" }
 func (r *Registry) Ready() <-chan struct{} { return r.ready }
 
 // Run writes what was seen in batches, and lets expire what has an end, until
-// ctx ends; then it writes the rest.
+// ctx ends; then it writes the rest, for at most two seconds. It may be called
+// again after it has ended.
 func (r *Registry) Run(ctx context.Context) error {
 	r.once.Do(func() { close(r.ready) })
 	flush := time.NewTicker(FlushEvery)
@@ -182,12 +183,12 @@ func (r *Registry) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			if err := r.Flush(); err != nil {
+			if err := r.last(); err != nil {
 				r.log.Warn("what was seen last could not be written", "error", err)
 			}
 			return nil
 		case <-flush.C:
-			if err := r.Flush(); err != nil {
+			if err := r.flushUntil(ctx.Done()); err != nil && ctx.Err() == nil {
 				r.log.Warn("what was seen could not be written; it is tried again", "error", err)
 			}
 		case <-sweep.C:
@@ -196,10 +197,14 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 }
 
-// Close writes what is not written yet and lets the store go. The Registry goes
-// on in memory.
+// Close writes what is not written yet, for at most two seconds, and lets the
+// store go. The Registry goes on in memory. The error says that something is not
+// written, or may not be.
 func (r *Registry) Close() error {
-	err := r.Flush()
+	err := r.last()
+	if err != nil {
+		r.log.Warn("what was seen last could not be written", "error", err)
+	}
 	r.writer.detach()
 	return err
 }

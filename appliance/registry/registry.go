@@ -109,11 +109,11 @@ type Registry struct {
 	tokens   *tokens
 	requests *requests
 	ring     ring
-	flights  map[string]*flight // hand-outs on their way to the medium
+	flights  map[string]*flight         // hand-outs on their way to the medium
 	handed   map[boot.MachineID]*handed // to loaders that ask once, and came by themselves
 	led      []*led                     // to iPXE, which starts such a loader; oldest first
-	fresh    bucket // new records
-	telling  bucket // decisions that are told
+	fresh    bucket                     // new records
+	telling  bucket                     // decisions that are told
 	told     map[string]lastTold
 	rev      uint64             // last revision given out
 	doubtful map[docID]struct{} // documents of which the store may hold something else

@@ -19,7 +19,8 @@ PKG_IMAGE := e2fsprogs
 PKG_USB := xorriso
 PKG_SITE := iproute2 dnsmasq-base qemu-system-x86 ovmf ipxe-qemu seabios debian-installer-12-netboot-amd64
 PKG_TEST := $(PKG_SITE) gcc libc6-dev ovmf-ia32 qemu-system-arm qemu-efi-aarch64 qemu-utils isc-dhcp-server isc-dhcp-relay isc-dhcp-client udhcpc \
-	tftp-hpa atftp curl tcpdump nginx-light e2fsprogs debian-installer-12-netboot-arm64 prometheus shellcheck mtools dosfstools
+	tftp-hpa atftp curl tcpdump nginx-light e2fsprogs debian-installer-12-netboot-arm64 prometheus shellcheck mtools dosfstools \
+	tgt busybox-static syslinux syslinux-common tshark
 PKG_BENCH := dnsmasq-base tftpd-hpa atftp nginx-light wrk iproute2
 
 .PHONY: help
@@ -43,7 +44,7 @@ build: bootfiles ## the two programs, for this machine, in .build/bin
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/bootpuck ./cmd/bootpuckctl
 
 .PHONY: bootfiles
-bootfiles: ## fetch and verify the pinned iPXE, GRUB and memtest86+ binaries
+bootfiles: ## fetch and verify the pinned iPXE, GRUB, shim, pxelinux and memtest86+ binaries
 	@appliance/dev/need "fetching boot files" $(PKG_BOOTFILES)
 	@$(GO) run ./ipxe-build fetch
 
@@ -75,7 +76,7 @@ test: bootfiles ## everything that CI runs but the linters: unit, race, end-to-e
 e2e: build ## boot real firmware through real DHCP servers (QEMU, namespaces; root)
 	@appliance/dev/need "the end-to-end tests" $(PKG_TEST)
 	@$(MAKE) --no-print-directory image ARCH=amd64
-	$(AS_ROOT) $(GO_ENV) BOOTPUCK_E2E=1 $(shell command -v $(GO)) test -count=1 -timeout 80m -p 1 -v ./appliance/e2e/...
+	$(AS_ROOT) $(GO_ENV) BOOTPUCK_E2E=1 $(shell command -v $(GO)) test -count=1 -timeout 85m -p 1 -v ./appliance/e2e/...
 
 .PHONY: check
 check: $(GOLANGCI) ## formatting, vet, linters, shell scripts, module file

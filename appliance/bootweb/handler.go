@@ -235,12 +235,8 @@ func cleanName(p string) (string, bool) {
 
 // isScriptName says whether the text of that name is rendered.
 func isScriptName(name string) bool {
-	return path.Base(name) == "autoexec.ipxe" || strings.HasPrefix(name, grubConfig) || isConfigName(name)
+	return path.Base(name) == "autoexec.ipxe" || strings.HasPrefix(name, "grub/grub.cfg") || isConfigName(name)
 }
-
-// grubConfig begins the names that GRUB's network images try for their
-// configuration.
-const grubConfig = "grub/grub.cfg"
 
 // isConfigName says whether the name is one that pxelinux tries for its
 // configuration, in whatever folder it was started from.
@@ -288,15 +284,11 @@ func (s *Server) query(r *http.Request, p *peer, name string) Query {
 	return q
 }
 
-// serveScript renders a text for the client.
+// serveScript renders a text for the client. HEAD is a question like GET, also
+// where asking counts as a boot: GRUB under HTTP Boot sends it first, for the
+// length, and a repeated question does not count again.
 func (s *Server) serveScript(w http.ResponseWriter, r *http.Request, p *peer, name string, res *Result, ev *boot.Event) {
 	res.Route, ev.Kind = RouteScript, boot.KindScript
-	if r.Method == http.MethodHead && (isConfigName(name) || strings.HasPrefix(name, grubConfig)) {
-		// Asking for such a configuration may count as a boot.
-		w.Header().Set("Allow", http.MethodGet)
-		s.refuse(w, r, res, http.StatusMethodNotAllowed, boot.ReasonMethod)
-		return
-	}
 	s.render(w, r, s.query(r, p, name), res, ev)
 }
 

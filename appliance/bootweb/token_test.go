@@ -69,7 +69,7 @@ func TestTokens(t *testing.T) {
 		{"GET", "/trees/debian/pxelinux.0", 200, "px", "application/octet-stream", ""},
 		{"GET", "/trees/debian/pxelinux.cfg/01-52-54-00", 200, "own", "application/octet-stream", ""},
 		{"GET", "/trees/debian/pxelinux.cfg/default", 200, "default local\n", "text/plain; charset=utf-8", ""},
-		{"HEAD", "/trees/debian/pxelinux.cfg/default", 405, "", "text/plain; charset=utf-8", "GET"},
+		{"HEAD", "/trees/debian/pxelinux.cfg/default", 200, "", "text/plain; charset=utf-8", ""},
 		{"GET", "/trees/debian/pxelinux.cfg/other", 404, boot.ReasonNotFound.Text() + "\n", "text/plain; charset=utf-8", ""},
 		{"GET", "/trees/other/linux", 404, boot.ReasonNotFound.Text() + "\n", "text/plain; charset=utf-8", ""},
 		{"GET", "/pxelinux.cfg/default", 404, boot.ReasonNotFound.Text() + "\n", "text/plain; charset=utf-8", ""},

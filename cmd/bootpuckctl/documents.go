@@ -186,6 +186,11 @@ func (c *call) subject(box *client, k kind) (at place, had document, now answer,
 		return k.at(c.arg(0)), nil, answer{}, checkName(c.arg(0))
 	}
 	if at, err = c.place(c.ctx, box, k); err != nil {
+		if mac, ok := parseMAC(c.arg(0)); ok && k.plural == "machines" && statusOf(err) == exitNotFound {
+			// A machine that has not come yet is written down by its address.
+			id := "mac-" + strings.ReplaceAll(mac, ":", "")
+			return k.at(id), document{"macs": []any{map[string]any{"mac": mac, "given": true}}}, answer{}, nil
+		}
 		return place{}, nil, answer{}, err
 	}
 	had, now, err = box.current(c.ctx, at)

@@ -40,6 +40,19 @@ var equivalents = map[string]string{
 	`records.go Identify: s.Manufacturer != "" → true`: "a record that is named twice counts once",
 	`records.go Identify: "" → "mutant"`:               "a record that is named twice counts once",
 
+	`match.go architecture: 0 → 1`:           "the value beside false",
+	`match.go folded: !ok → true`:            cache,
+	`match.go folded: v.vars == nil → true`:  cache,
+	`match.go folded: drop v.vars[name] = x`: cache,
+	`match.go macPrefix: "" → "mutant"`:      "the prefix beside a problem",
+	`match.go macPrefix: 0 → 1`:              "a single digit is no even number of them",
+	`match.go subnet: v.addr == "" → true`:   cache,
+
+	`catalog.go NewCatalog: "allow" → "mutant"`: "the errors of the lists were taken from Site.Check already",
+	`catalog.go NewCatalog: "deny" → "mutant"`:  "the errors of the lists were taken from Site.Check already",
+
+	`text.go withoutSettings: '1' → 50`: "one digit or another",
+
 	`trust.go sensitive: t.Destructive → false`: "a destructive target is armed, and what is armed is sensitive",
 	`trust.go trust: "" → "mutant"`:             "nobody is told why nothing is wrong",
 
@@ -57,5 +70,7 @@ var equivalents = map[string]string{
 	`limit.go admit: d > 0 → >=`: "no time adds no tokens",
 	`limit.go admit: 0 → 1`:      "a nanosecond adds no token",
 }
+
+const cache = "it is worked out again, to the same value"
 
 const shift = "a feature outside the bounds is shifted out of the bits that can be set"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -315,6 +316,9 @@ func TestLeadsToLoaderEnds(t *testing.T) {
 			f.clock.add(20 * time.Second)
 			f.Sight(boot.Sighting{MAC: c.mac, GUID: c.guid})
 		},
+		"stopped": func(f *fixture, _ boot.MachineID, _ boot.Plan) {
+			f.want(f.Decide(c.asks(LoaderPXELinux)), boot.ActionLocal, boot.ReasonLoopBreaker)
+		},
 		"done": func(f *fixture, _ boot.MachineID, p boot.Plan) {
 			f.Callback(p.CallbackToken, boot.CallbackDone, "", c.later())
 		},
@@ -334,13 +338,20 @@ func TestLeadsToLoaderEnds(t *testing.T) {
 	}
 	f := newFixture(t)
 	f.loaders()
-	for i := range maxLed + 20 {
-		c := machine(i)
+	pick := func(c client) boot.Plan {
 		p := f.Decide(c.ask())
 		n := slices.IndexFunc(p.Menu, func(e boot.PlanEntry) bool { return e.Title == "grub" })
-		if _, reason := f.Pick(p.Token, n, "", c.later()); reason != boot.ReasonNone {
+		plan, reason := f.Pick(p.Token, n, "", c.later())
+		if reason != boot.ReasonNone {
 			t.Fatal(reason)
 		}
+		return plan
+	}
+	pick(c)
+	f.want(f.Decide(c.ask()), boot.ActionMenu, boot.ReasonNone) // it was started anew
+	f.want(f.Decide(c.asks(LoaderGRUB)), boot.ActionMenu, boot.ReasonNone)
+	for i := range maxLed + 20 {
+		pick(machine(i))
 		if i == 0 {
 			id := f.id(machine(9999), "web1")
 			f.assign(id, "grub-wipe", boot.AssignArmed)
@@ -415,6 +426,32 @@ func TestClaimsEvictNothing(t *testing.T) {
 	}
 }
 
+// TestOwnBootsEvictNothing: nor does what the machine itself picks from a menu
+// end the installation that runs on it.
+func TestOwnBootsEvictNothing(t *testing.T) {
+	f := newFixture(t)
+	f.catalog()
+	f.put(kindTargets, "live", `{"kind":"linux","kernel":"files/live","cmdline":"cb={{callback \"done\"}}"}`)
+	f.put(kindProfiles, "live", `{"target":"live","title":"Live"}`)
+	c := machine(1)
+	id := f.id(c, "web1")
+	menu := f.Decide(c.ask())
+	f.assign(id, "install", boot.AssignArmed)
+	plan := f.start(c)
+	n := slices.IndexFunc(menu.Menu, func(e boot.PlanEntry) bool { return e.Title == "Live" })
+	for range perMachineRun + 2 {
+		if got, reason := f.Pick(menu.Token, n, "", c.later()); got.CallbackToken == "" {
+			t.Fatal(reason)
+		}
+	}
+	if reason := f.Callback(plan.CallbackToken, boot.CallbackDone, "", c.later()); reason != boot.ReasonNone {
+		t.Error(reason)
+	}
+	if len(f.tokens.byRun[id]) != 1+perMachineRun {
+		t.Errorf("%d attempts", len(f.tokens.byRun[id]))
+	}
+}
+
 // TestAttemptsAreBounded: those of assignments stay when the others make room.
 func TestAttemptsAreBounded(t *testing.T) {
 	f := newFixture(t)
@@ -467,7 +504,7 @@ func TestRequestsPerSender(t *testing.T) {
 
 // TestShutdownDoesNotWait: a medium that hangs does not hold up the end.
 func TestShutdownDoesNotWait(t *testing.T) {
-	for _, during := range []string{"flush", "nothing", "close"} {
+	for _, during := range []string{"flush", "nothing", "close", "close while it writes"} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFixture(t, func(c *Config) { c.Now = time.Now })
 			f.id(machine(1), "")
@@ -478,7 +515,11 @@ func TestShutdownDoesNotWait(t *testing.T) {
 				release()
 				synctest.Wait()
 			}()
-			if during == "close" {
+			if during == "close while it writes" {
+				go func() { _ = f.Flush() }()
+				<-f.db.held
+			}
+			if strings.HasPrefix(during, "close") {
 				began := time.Now()
 				if err := f.Close(); !errors.Is(err, errTimeout) {
 					t.Errorf("close: %v", err)

@@ -68,6 +68,7 @@ func runHealth(c *call) error {
 	if c.on("json") {
 		fmt.Fprintln(c.out, string(bytes.TrimSpace(data)))
 	} else {
+		h.Status = h.Worst // a box is as well as its worst part
 		h.print(c.out, 0)
 	}
 	if h.Worst == "failed" || h.Worst == "blocked" {

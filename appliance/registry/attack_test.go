@@ -637,3 +637,28 @@ func TestLoaderOf(t *testing.T) {
 		t.Errorf("no token: %q", got)
 	}
 }
+
+// TestShutdownWritesOnceMore: what was being written when the end came, and
+// failed, is written after all when there is time.
+func TestShutdownWritesOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, func(c *Config) { c.Now = time.Now })
+		id := f.id(machine(1), "")
+		f.db.fail = errors.New("a bad moment")
+		release := f.db.block()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- f.Run(ctx) }()
+		<-f.db.held
+		f.db.mu.Lock()
+		f.db.fail = nil
+		f.db.mu.Unlock()
+		cancel()
+		synctest.Wait() // the end waits for the write that is under way
+		release()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		f.db.machine(t, id)
+	})
+}

@@ -177,7 +177,7 @@ var reasonTexts = map[Reason]string{
 	ReasonTokenUsed:        "The address was used already.",
 	ReasonCodeWrong:        "The code that was typed is not the one on the screen.",
 	ReasonRefused:          "The operator refused this machine's request.",
-	ReasonStateWait:        "The box could not record in time that this machine starts an installation, so it was not started. Try again.",
+	ReasonStateWait:        "The box could not record in time that this machine starts, so nothing was started. Try again; if that does not help, look at the state of the box.",
 	ReasonNotBootableHere:  "The program that asked cannot boot this kind of target.",
 	ReasonStoreCorrupt:     "The state file was damaged. It was set aside, and the box started with an empty one. Import your last export.",
 	ReasonTooManyRequests:  "Too many machines wait for the operator already.",

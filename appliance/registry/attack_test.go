@@ -662,3 +662,17 @@ func TestShutdownWritesOnceMore(t *testing.T) {
 		f.db.machine(t, id)
 	})
 }
+
+// TestOneAddressManyIdentifiers: a sender that invents identifiers under one
+// hardware address makes no more records than a dock has machines.
+func TestOneAddressManyIdentifiers(t *testing.T) {
+	f := newFixture(t)
+	for i := range 500 {
+		s := boot.Sighting{MAC: "02:00:00:00:00:99", Time: f.now()}
+		s.GUID = boot.GUID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, byte(i >> 8), byte(i)}
+		f.Sight(s)
+	}
+	if n := len(f.table.ByMAC("02:00:00:00:00:99")); n != maxSameMAC {
+		t.Errorf("%d records", n)
+	}
+}

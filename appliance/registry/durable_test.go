@@ -149,7 +149,7 @@ func TestFailedWrite(t *testing.T) {
 	id := f.id(c, "web1")
 	f.assign(id, "install", boot.AssignArmed)
 	offer := f.Decide(c.ask())
-	f.db.fail = errors.New("no space left")
+	f.db.fail = fmt.Errorf("write: %w", store.ErrFull)
 	if _, reason := f.Start(offer.Token, c.later()); reason != boot.ReasonStateWait {
 		t.Errorf("start: %s", reason)
 	}
@@ -157,6 +157,10 @@ func TestFailedWrite(t *testing.T) {
 	_, _, err := f.Put(kindGroups, "lab", []byte(`{}`), MatchAny)
 	if !errors.As(err, &because) || because.Reason() != boot.ReasonStateFull {
 		t.Errorf("put: %v", err)
+	}
+	f.db.fail = store.ErrReadOnly
+	if _, _, err = f.Put(kindGroups, "lab", []byte(`{}`), MatchAny); !errors.As(err, &because) || because.Reason() != boot.ReasonStateVolatile {
+		t.Errorf("put on a read-only medium: %v", err)
 	}
 	if _, ok := f.Get(kindGroups, "lab"); ok {
 		t.Error("the group is there")

@@ -84,9 +84,17 @@ func identifies(s boot.Sighting) bool {
 	return s.MAC != "" || boot.UsableGUID(s.GUID) || boot.UsableSerial(s.Serial)
 }
 
+// maxSameMAC bounds the records with one hardware address: the machines of a
+// dock. More of them are one sender's inventions, and every packet of it would
+// look at all of them.
+const maxSameMAC = 64
+
 // record makes a record of a machine that was never seen; nil when there is no
 // room, or when too many new ones come at once.
 func (r *Registry) record(s boot.Sighting, id boot.Identity, counts bool, now time.Time) *record {
+	if s.MAC != "" && len(r.table.ByMAC(s.MAC)) >= maxSameMAC {
+		return nil
+	}
 	if !r.fresh.take(now) {
 		return nil
 	}

@@ -235,7 +235,11 @@ func (r *Registry) transact(db Store, batch []*task) {
 		case p.state.Load() == taskAbandoned:
 			p.abandon()
 		case err != nil:
-			p.finish(stateError{boot.ReasonStateFull, err})
+			reason := boot.ReasonStateVolatile
+			if errors.Is(err, store.ErrFull) {
+				reason = boot.ReasonStateFull
+			}
+			p.finish(stateError{reason, err})
 			p.abandon()
 		case p.state.CompareAndSwap(taskOpen, taskDone):
 			p.commit()

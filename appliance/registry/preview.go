@@ -125,8 +125,14 @@ func (p *planning) shown(c boot.Choice) boot.Plan {
 		plan.Note = ascii(plan.Note + " " + err.Error())
 		return plan
 	}
-	if c.Action == boot.ActionArmed {
-		plan.Token = previewToken
+	if a := p.o.machine.Assignment; a != nil && c.Source == boot.SourceMachine && a.Mode != boot.AssignAlways {
+		// As counted does: a program that asks a single time gets the thing itself,
+		// the others something to start it with.
+		if p.ask.asksOnce() && native(p.ask.Loader, plan.Target) {
+			plan.Choice.Action = boot.ActionBoot
+		} else {
+			plan.Choice.Action, plan.Token = boot.ActionArmed, previewToken
+		}
 	}
 	return plan
 }

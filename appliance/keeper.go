@@ -77,18 +77,34 @@ func (k *keeper) Run(ctx context.Context) error {
 	return <-ended
 }
 
+// closeTime is how long the end waits for a medium that does not answer. Together
+// with the time for open transfers it is below the 5 s of a stop.
+const closeTime = 800 * time.Millisecond
+
 // Close writes what was learned last and closes what Run opened.
 func (k *keeper) Close() error {
-	err := k.registry.Close()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.trees != nil {
-		err = errors.Join(err, k.trees.Close())
+	closed := make(chan error, 1)
+	go func() {
+		err := k.registry.Close()
+		k.mu.Lock()
+		db, trees := k.db, k.trees
+		k.mu.Unlock()
+		if trees != nil {
+			err = errors.Join(err, trees.Close())
+		}
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
+		closed <- err
+	}()
+	limit := time.NewTimer(closeTime)
+	defer limit.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-limit.C:
+		return fmt.Errorf("close the state: the medium did not answer within %s", closeTime)
 	}
-	if k.db != nil {
-		err = errors.Join(err, k.db.Close())
-	}
-	return err
 }
 
 // openState opens what the directory holds, unless it is open.

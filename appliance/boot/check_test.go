@@ -355,6 +355,8 @@ func TestSANErrors(t *testing.T) {
 		{iscsi(func(s *SAN) { s.Port = 65536 }), "san.port"},
 		{iscsi(func(s *SAN) { s.Port = 65535 }), ""},
 		{iscsi(func(s *SAN) { s.LUN = "x" }), "san.lun"},
+		{iscsi(func(s *SAN) { s.LUN = "g" }), "san.lun"},
+		{iscsi(func(s *SAN) { s.IQN = strings.Repeat(" ", MaxPath+1) }), "san.iqn"},
 		{iscsi(func(s *SAN) { s.LUN = "10000" }), "san.lun"},
 		{iscsi(func(s *SAN) { s.LUN = "00001" }), "san.lun"},
 		{iscsi(func(s *SAN) { s.LUN = "0-0-0-0-0" }), "san.lun"},

@@ -200,6 +200,9 @@ func TestChooseBadDocuments(t *testing.T) {
 		{"armed by a document", nil, func(m *Machine) {
 			m.Assignment = &Assignment{Profile: "wipe", Mode: AssignArmed, Boots: 1, Expires: noon.Add(1)}
 		}, "safety local disarmed"},
+		{"always and disarmed, and the profile is gone", nil, func(m *Machine) {
+			m.Assignment = &Assignment{Profile: "gone", Mode: AssignAlways, State: AssignDisarmed}
+		}, "safety local disarmed"},
 		{"no mode", nil, func(m *Machine) { m.Assignment = &Assignment{Profile: "live"} }, "built-in menu target_missing"},
 		{"no mode, wipes", nil, func(m *Machine) { m.Assignment = &Assignment{Profile: "wipe"} }, "built-in menu destructive"},
 		{"a policy of another version", func(d *documents) { d.site.Unknown = "perhaps" }, nil, "unknown ask unknown_asks"},
@@ -323,15 +326,113 @@ func TestChooseReasoning(t *testing.T) {
 	})
 	got = Choose(many, m, s)
 	checkSteps(t, got)
-	if n := len(got.Steps); outcome(got) != "rule boot live" || n > MaxSteps || n < stepsKept || got.Steps[n-2].Why != "114 further rules did not match" || got.Steps[n-1].Name != "last" {
+	if n := len(got.Steps); outcome(got) != "rule boot live" || n > MaxSteps || n < stepsKept || got.Steps[n-2].Why != "further rules that did not match: 114" || got.Steps[n-1].Name != "last" {
 		t.Errorf("%s, %d steps: %+v", outcome(got), n, got.Steps[n-2:])
 	}
 	s.Script = false
 	many.Rules, many.compiled.rules = many.Rules[:400], many.compiled.rules[:400]
 	got = Choose(many, m, s)
 	checkSteps(t, got)
-	if n := len(got.Steps); outcome(got) != "built-in menu" || n > MaxSteps || got.Steps[n-2].Why != "114 further rules did not match" {
+	if n := len(got.Steps); outcome(got) != "built-in menu" || n > MaxSteps || got.Steps[n-2].Why != "further rules that did not match: 114" {
 		t.Errorf("%s, %d steps", outcome(got), n)
+	}
+}
+
+// TestChooseSteps: the whole reasoning, step by step, where it ends early.
+func TestChooseSteps(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		site func(*documents)
+		with func(*Machine, *Situation)
+		want []string
+	}{
+		{"denied", nil, func(m *Machine, _ *Situation) { m.Access = AccessDeny }, []string{"denied/ won: the operator denied this machine"}},
+		{"on the deny-list", func(d *documents) { d.site.Deny = []string{"52:54"} }, nil, []string{"denied/ won: the site's deny-list has hardware address 52:54:00:00:00:aa"}},
+		{"asked", func(d *documents) { d.site.Unknown = UnknownAsk }, nil, []string{
+			"machine/: nothing is assigned to this machine", "unknown/ won: the machine is unknown, and the operator is asked",
+		}},
+		{"allowed for some time", func(d *documents) { d.rules, d.site.AllowUntil = nil, noon.Add(time.Hour) }, nil, []string{
+			"machine/: nothing is assigned to this machine", "unknown/: all unknown machines are allowed until 2026-03-01T13:00:00Z",
+			"built-in/ won: nothing else decides: the built-in menu, which goes on to the local disk",
+		}},
+		{"unknown, allowed", func(d *documents) { d.rules = nil }, nil, []string{
+			"machine/: nothing is assigned to this machine", "unknown/: unknown machines are allowed",
+			"built-in/ won: nothing else decides: the built-in menu, which goes on to the local disk",
+		}},
+		{"on the allow-list", func(d *documents) { d.rules, d.site.Allow = nil, []string{GUID{1, 2}.String()} }, nil, []string{
+			"machine/: nothing is assigned to this machine", "unknown/: the site's allow-list has identifier " + GUID{1, 2}.String(),
+			"built-in/ won: nothing else decides: the built-in menu, which goes on to the local disk",
+		}},
+		{"always", nil, func(m *Machine, _ *Situation) { m.Assignment = &Assignment{Profile: "live", Mode: AssignAlways} }, []string{
+			"machine/live won: assigned to this machine, always",
+		}},
+		{"done", nil, func(m *Machine, _ *Situation) {
+			m.Assignment = &Assignment{Profile: "live", Mode: AssignOnce, State: AssignDone}
+		}, []string{
+			"machine/live: the assignment is over", "safety/ won: the assignment of profile live has served its purpose: the local disk",
+		}},
+		{"expired", nil, func(m *Machine, _ *Situation) {
+			m.Assignment = &Assignment{Profile: "live", Mode: AssignArmed, State: AssignExpired}
+		}, []string{
+			"machine/live: the assignment is over", "safety/ won: " + ReasonAssignExpired.Text(),
+		}},
+		{"gone", nil, func(m *Machine, _ *Situation) { m.Assignment = &Assignment{Profile: "gone", Mode: AssignAlways} }, []string{
+			"machine/gone: its profile or target does not exist or has errors", "built-in/ won: " + insteadMenu,
+		}},
+		{"wipes, and nobody knows who asks", nil, func(m *Machine, s *Situation) {
+			m.Assignment, s.Proof = &Assignment{Profile: "wipe", Mode: AssignAlways}, ProofNone
+		}, []string{
+			"machine/wipe: its target overwrites something, and only an armed assignment may", "built-in/ won: " + insteadMenu,
+		}},
+		{"another target now", nil, func(m *Machine, _ *Situation) {
+			m.Assignment = assignment(t, siteOf(t, nil), "wipe", AssignArmed)
+			m.Assignment.Target = "other"
+		}, []string{
+			"machine/wipe: what was armed is not what the profile names now; arm the machine again", "built-in/ won: " + insteadMenu,
+		}},
+		{"unproven", nil, func(m *Machine, s *Situation) {
+			m.Assignment, s.Proof = &Assignment{Profile: "auto", Mode: AssignAlways}, ProofNone
+		}, []string{
+			"machine/auto: nothing proves that the sender is this machine", "built-in/ won: " + insteadMenu,
+		}},
+		{"too little memory, in a group", func(d *documents) { d.groups[0].Profile = "big" }, func(m *Machine, _ *Situation) { m.Groups = []string{"lab"} }, []string{
+			"machine/: nothing is assigned to this machine", "unknown/: the operator has decided about this machine",
+			"group/lab: profile big needs 4096 MiB, this machine has 2048", "built-in/ won: " + insteadMenu,
+		}},
+		{"the setting", func(d *documents) { d.rules = nil }, func(_ *Machine, s *Situation) { s.Script, s.Let = true, true }, []string{
+			"machine/: nothing is assigned to this machine", "unknown/: the operator let this machine",
+			"settings/ won: the start-up setting default-script decides about all other machines",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, s := asking()
+			if c.with != nil {
+				c.with(&m, &s)
+			}
+			var got []string
+			for _, step := range Choose(siteOf(t, c.site), m, s).Steps {
+				text := string(step.Source) + "/" + step.Name
+				if step.Won {
+					text += " won"
+				}
+				got = append(got, text+": "+step.Why)
+			}
+			if strings.Join(got, "\n") != strings.Join(c.want, "\n") {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+			}
+		})
+	}
+	// One rule more than is told one by one.
+	m, s := asking()
+	c := siteOf(t, func(d *documents) {
+		d.rules = nil
+		for i := range stepsKept - 1 {
+			d.rules = append(d.rules, SelectRule{Name: fmt.Sprintf("x%03d", i), Profile: "live", Off: true})
+		}
+	})
+	steps := Choose(c, m, s).Steps
+	if step := steps[len(steps)-2]; step != (Step{Source: SourceRule, Why: "further rules that did not match: 1"}) || len(steps) != stepsKept+2 {
+		t.Errorf("%d steps, %+v", len(steps), step)
 	}
 }
 

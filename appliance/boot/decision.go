@@ -160,11 +160,9 @@ func (d *deciding) unknownPolicy() bool {
 		return false
 	case UnknownIgnore:
 		d.end(SourceUnknown, ActionSilent, ReasonUnknownIgnored, "the machine is unknown, and unknown machines are ignored")
-	case UnknownAsk:
-		d.end(SourceUnknown, ActionAsk, ReasonUnknownAsks, "the machine is unknown, and the operator is asked")
 	default:
-		// A value of some later version: the careful reading.
-		d.end(SourceUnknown, ActionAsk, ReasonUnknownAsks, "the machine is unknown, and the policy for such is none that this version knows")
+		// UnknownAsk, or a value of some later version: the careful reading.
+		d.end(SourceUnknown, ActionAsk, ReasonUnknownAsks, "the machine is unknown, and the operator is asked")
 	}
 	return true
 }
@@ -211,7 +209,7 @@ func (d *deciding) rule() bool {
 
 func (d *deciding) manyMore(n int) {
 	if n > 0 {
-		d.step(SourceRule, "", false, strconv.Itoa(n)+" further rules did not match")
+		d.step(SourceRule, "", false, "further rules that did not match: "+strconv.Itoa(n))
 	}
 }
 

@@ -205,6 +205,7 @@ func TestIdentify(t *testing.T) {
 		{"maker agrees", "m serial=S1 maker=Acme mac=a", "serial=S1 maker=Acme mac=a", "m good"},
 		{"maker in another case", "m serial=S1 maker=ACME mac=a", "serial=S1 maker=Acme mac=b", "m good +new"},
 		{"another maker", "m serial=S1 maker=Acme mac=a", "serial=S1 maker=Other mac=b", "- good"},
+		{"maker not told", "m serial=S1 maker=Acme mac=a", "serial=S1 mac=a", "m good"},
 		{"record without a maker", "m serial=S1 mac=a", "serial=S1 maker=Acme mac=a", "m good"},
 
 		{"a card never seen", "m uuid=1 mac=a", "uuid=1 mac=b", "m good +new"},
@@ -236,6 +237,7 @@ func TestIdentify(t *testing.T) {
 		{"dock alone, record with junk", "m uuid=1 mac=a,d;z uuid=ff serial=None mac=d", "mac=d", "z shared m +shared"},
 		{"dock alone, record with a serial number", "m uuid=1 mac=a,d;z serial=S9 mac=d", "mac=d", "- shared m z +shared"},
 		{"dock alone, given to one", "m uuid=1 mac=a,d;n uuid=2 mac=b,d!", "mac=d", "n shared m +shared"},
+		{"dock alone, given to one, besides a record by address", "a mac=d;n uuid=2 mac=b,d!", "mac=d", "n shared a +shared"},
 		{"dock by the flag, known machine", "m uuid=1 mac=a,d~", "uuid=1 mac=d", "m good +shared"},
 		{"dock by the flag of another", "m uuid=1 mac=a,d;n mac=d~", "uuid=1 mac=d", "m good n +shared"},
 		{"dock given to one comes with another", "m uuid=1 mac=a,d!;n uuid=2 mac=b", "uuid=2 mac=d", "n doubt m +shared +new"},
@@ -283,6 +285,7 @@ func TestIdentify(t *testing.T) {
 		{"described by the dock", "m uuid=1 mac=b,a;n mac=a! known", "uuid=1 mac=a", "m doubt n"},
 		{"described by the dock, first visit", "m uuid=1 mac=b;n mac=a! known", "uuid=1 mac=a", "m doubt n +new"},
 		{"described by a dock that others had", "m uuid=1 mac=a;o uuid=2 mac=a;n mac=a! known", "uuid=1 mac=a", "m doubt n o +shared"},
+		{"described with the identifier too", "m uuid=1 serial=S1 mac=a;n uuid=1 mac=a! known", "uuid=1 serial=S1 mac=a", "n weak m"},
 		{"described by a shared card", "m uuid=1 mac=a;n mac=a!~ known", "uuid=1 mac=a", "m doubt n +shared"},
 		{"described by a card shared here", "m uuid=1 mac=a~;n mac=a! known", "uuid=1 mac=a", "m doubt n +shared"},
 		{"described with another identifier", "m uuid=1 mac=a;n uuid=2 mac=a! known", "uuid=1 mac=a", "m doubt n +shared"},
@@ -306,6 +309,46 @@ func TestIdentify(t *testing.T) {
 				t.Errorf("the index decides: %q, want %q", identityText(other), c.want)
 			}
 		})
+	}
+}
+
+// hoard is an index that keeps what it answers with.
+type hoard struct {
+	shelf
+	kept []MachineID
+}
+
+func (h hoard) ByMAC(MAC) []MachineID { return h.kept }
+
+func TestIdentifyLeavesTheIndexAlone(t *testing.T) {
+	h := hoard{shelf{described(t, "a mac=d"), described(t, "b mac=d")}, []MachineID{"b", "a", "b"}}
+	Identify(h, sighted(t, "mac=d"))
+	if !slices.Equal(h.kept, []MachineID{"b", "a", "b"}) {
+		t.Errorf("the index is sorted: %v", h.kept)
+	}
+	// A damaged record has an empty address: it is nobody's.
+	damaged := gossip{shelf{{ID: "a", MACs: []NIC{{}}}}}
+	if got := Identify(damaged, Sighting{}); got.ID != "" || got.Confidence != ConfidenceNone {
+		t.Errorf("a client without an address is %+v", got)
+	}
+}
+
+// TestIdentifySays what is wrong, for the operator to act on.
+func TestIdentifySays(t *testing.T) {
+	for _, c := range []struct{ records, told, why string }{
+		{"m uuid=1 mac=a,d!;n uuid=2 mac=b", "uuid=2 mac=d", "the operator gave this hardware address to another machine"},
+		{"m uuid=1 mac=a", "mac=a uuid=ff", "tells nothing of the identifier or serial number that it has"},
+		{"m uuid=1 mac=a,d!", "uuid=3 mac=d", "the operator gave this hardware address to a machine with another identifier"},
+		{"m uuid=1 mac=a,d", "uuid=3 mac=d", "came with other machines before"},
+		{"m uuid=1 mac=a;n mac=a! known", "uuid=1 mac=a", "merge the record that was made by itself"},
+	} {
+		var records shelf
+		for text := range strings.SplitSeq(c.records, ";") {
+			records = append(records, described(t, text))
+		}
+		if got := Identify(records, sighted(t, c.told)); !strings.Contains(got.Why, c.why) {
+			t.Errorf("%s: %s", c.told, got.Why)
+		}
 	}
 }
 
@@ -429,18 +472,21 @@ func TestMerge(t *testing.T) {
 func TestClaim(t *testing.T) {
 	long := strings.Repeat("x", MaxClaim-1)
 	for in, want := range map[string]string{
-		"":                      "",
-		" a b ":                 "a b",
-		"a\nb\x00c\x7f":         "a?b?c?",
-		"Müller":                "Müller",
-		"a\u202eb\u2028c":       "a?b?c",
-		"a\u200fb\u2067c\u0085": "a?b?c?",
-		"\xff\xfe":              "??",
-		"~":                     "~",
-		long + "é":              long,
-		long + "é" + long:       long,
-		long[1:] + "é":          long[1:] + "é",
-		long[1:] + "\U0001f600": long[1:],
+		"":                                    "",
+		" a b ":                               "a b",
+		"a\nb\x00c\x7f":                       "a?b?c?",
+		"Müller":                              "Müller",
+		"a\u202eb\u2028c":                     "a?b?c",
+		"a\u200fb\u2067c\u0085":               "a?b?c?",
+		"\xff\xfe":                            "??",
+		"~":                                   "~",
+		long + "é":                            long,
+		long + "é" + long:                     long,
+		long + "\xff":                         long + "?",
+		long[4:] + strings.Repeat("\xff", 10): long[4:] + "??",
+		long[2:] + "\ufffd" + long:            long[2:] + "?",
+		long[1:] + "é":                        long[1:] + "é",
+		long[1:] + "\U0001f600":               long[1:],
 	} {
 		if got := Claim(in); got != want {
 			t.Errorf("Claim(%q) = %q, want %q", in, got, want)

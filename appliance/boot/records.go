@@ -85,9 +85,7 @@ func Identify(r Records, s Sighting) Identity {
 			return c.serial == agrees && (maker == "" || s.Manufacturer == "" || SameSerial(maker, s.Manufacturer))
 		})
 	}
-	if s.MAC != "" {
-		q.byMAC = q.look(r.ByMAC(s.MAC), func(c *candidate) bool { return c.hasNIC })
-	}
+	q.byMAC = q.look(r.ByMAC(s.MAC), func(c *candidate) bool { return c.hasNIC })
 	var id Identity
 	switch {
 	case len(q.byGUID) > 0:
@@ -114,10 +112,7 @@ func (q *identifying) look(ids []MachineID, fits func(*candidate) bool) []candid
 	ids = ids[:min(len(ids), maxCandidates)]
 	var out []candidate
 	for _, id := range ids {
-		m, ok := q.r.Record(id)
-		if !ok {
-			continue
-		}
+		m, _ := q.r.Record(id) // nothing fits one that is gone
 		m.ID = id
 		c := candidate{Machine: m}
 		if q.guid && UsableGUID(m.GUID) {
@@ -251,7 +246,7 @@ func (q *identifying) settle(c candidate, confidence Confidence, why string) Ide
 	id := Identity{ID: c.ID, Confidence: confidence, Why: why, NewMAC: q.newMAC(&c)}
 	others := filter(q.byMAC, func(o *candidate) bool { return o.ID != c.ID })
 	id.Others = names(others)
-	id.SharedMAC = c.hasNIC && c.nic.Shared
+	id.SharedMAC = c.nic.Shared
 	for i := range others {
 		o := &others[i]
 		if o.contradicts() || o.guid == agrees || o.nic.Shared {
@@ -278,7 +273,7 @@ func (q *identifying) settle(c candidate, confidence Confidence, why string) Ide
 // machine that the operator described in o: the operator said nothing about c, c
 // never came by another card, and the card never came with another machine.
 func (q *identifying) onlyObserved(c, o *candidate) bool {
-	return !c.Known() && len(c.MACs) == 1 && c.hasNIC && !c.nic.Shared && !o.nic.Shared && o.guid == unknown
+	return !c.Known() && len(c.MACs) == 1 && c.hasNIC && !c.nic.Shared && !o.nic.Shared
 }
 
 // address decides when nothing but the hardware address is known.
@@ -322,8 +317,6 @@ func (q *identifying) address() Identity {
 // looks like this. Were it taken for this one, the record would learn its name.
 func (q *identifying) elsewhere(c *candidate) bool {
 	switch {
-	case c.guid == agrees || c.serial == agrees:
-		return false
 	case UsableGUID(c.GUID):
 		return q.serial || !q.s.GUID.IsZero() // a junk identifier is not this one either
 	case UsableSerial(c.Serial):

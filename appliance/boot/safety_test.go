@@ -238,6 +238,11 @@ func TestNotSensitive(t *testing.T) {
 		if profile == "local" && got.Profile != profile || profile != "local" && outcome(got) != "built-in menu "+string(ReasonIdentityAgainst) {
 			t.Errorf("%s under another's name: %s", profile, outcome(got))
 		}
+		// What counts once is not used up under another's name.
+		m.Assignment = assignment(t, catalog, profile, AssignOnce)
+		if got = Choose(catalog, m, s); outcome(got) != "built-in menu identity_against" {
+			t.Errorf("%s, once, under another's name: %s", profile, outcome(got))
+		}
 	}
 }
 

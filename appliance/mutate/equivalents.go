@@ -40,6 +40,16 @@ var equivalents = map[string]string{
 	`records.go Identify: s.Manufacturer != "" → true`: "a record that is named twice counts once",
 	`records.go Identify: "" → "mutant"`:               "a record that is named twice counts once",
 
+	`records.go narrow: len(with) > 1 → >=`: "one is dealt with above",
+	`records.go rank: 2 → 3`:                "the last rank is the last one",
+
+	`decision.go rule: drop d.out.Steps = slices.Grow(d.out.Steps, min(len(d.c.Rules), s…`: "room only",
+	`decision.go rule: stepsKept → 291`:                                                    "room only",
+	`decision.go rule: 2 → 3`:                                                              "room only",
+
+	`match.go validParameter: '9' → 58`: "the colon is allowed anyway",
+	`text.go pathProblem: '9' → 58`:     "the colon is allowed anyway",
+
 	`match.go architecture: 0 → 1`:           "the value beside false",
 	`match.go folded: !ok → true`:            cache,
 	`match.go folded: v.vars == nil → true`:  cache,

@@ -153,9 +153,7 @@ func (a Assignment) check(k *checker, prefix string) {
 		}
 		return
 	}
-	if a.Boots < 0 || a.Boots > MaxBoots {
-		k.between(prefix+"boots", a.Boots, 1, MaxBoots)
-	}
+	k.between(prefix+"boots", a.Boots, 0, MaxBoots) // 0: the default
 }
 
 // deadline is when an armed assignment ends. One that says nothing, or more
@@ -201,9 +199,9 @@ func (a Assignment) dueOnce() (bool, Assignment, Reason) {
 		return a.Used == 0, a, ReasonNone
 	case AssignDisarmed:
 		return false, a, ReasonDisarmed
-	case AssignRunning, AssignDone, AssignFailed, AssignExpired, AssignUsedUp, AssignStopped:
+	default: // it was booted
+		return false, a, ReasonNone
 	}
-	return false, a, ReasonNone
 }
 
 func (a Assignment) dueArmed(t Target, now time.Time) (bool, Assignment, Reason) {
@@ -255,9 +253,9 @@ func (a Assignment) Over() bool {
 	switch a.State {
 	case AssignDone, AssignFailed, AssignExpired, AssignUsedUp, AssignStopped, AssignDisarmed:
 		return true
-	case AssignWaiting, AssignRunning:
+	default:
+		return false
 	}
-	return false
 }
 
 // Disarm ends the assignment by the operator's word. One that has ended stays as
@@ -308,9 +306,7 @@ func (a Assignment) Report(cb Callback, text string, now time.Time) Assignment {
 		a = a.finish(AssignDone, now)
 	case CallbackFailed:
 		say(first(text, "failed"))
-		if a.State != AssignDone || a.Mode == AssignOnce {
-			a = a.finish(AssignFailed, now)
-		}
+		a = a.finish(AssignFailed, now)
 	}
 	return a
 }
@@ -318,17 +314,18 @@ func (a Assignment) Report(cb Callback, text string, now time.Time) Assignment {
 // finish sets how an attempt ended. What the operator or the clock ended, and
 // what counts for ever or was booted once, keeps its state.
 func (a Assignment) finish(s AssignState, now time.Time) Assignment {
-	a.Finished = now
 	if a.Mode != AssignArmed {
+		a.Finished = now
 		return a
 	}
 	switch a.State {
-	case AssignRunning, AssignFailed, AssignStopped, AssignUsedUp:
-		if s == AssignFailed && a.State != AssignRunning {
-			return a // the stronger word stays
+	case AssignRunning:
+		return a.end(s, now)
+	case AssignFailed, AssignStopped, AssignUsedUp:
+		if s == AssignDone { // the stronger word
+			return a.end(s, now)
 		}
-		a.State = s
-	case AssignWaiting, AssignDone, AssignExpired, AssignDisarmed:
+	default:
 	}
 	return a
 }

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,13 @@ func TestNewAssignment(t *testing.T) {
 		if fieldsOf(errs) != c.want || got != (Assignment{}) {
 			t.Errorf("%s: %v, %+v", c.name, errs, got)
 		}
+	}
+	if got = armed(t, live, 3); got.Boots != 3 {
+		t.Errorf("%d boots of 3", got.Boots)
+	}
+	_, errs = NewAssignment(Assignment{Profile: "p", Mode: AssignArmed, Expires: noon.AddDate(1, 0, 0)}, wiping, "K", noon)
+	if len(errs) != 1 || !strings.Contains(errs[0].What, "30 days") {
+		t.Error(errs)
 	}
 	for _, a := range []Assignment{
 		{Profile: "p", Mode: AssignAlways},
@@ -173,6 +181,9 @@ func TestOneInstallation(t *testing.T) {
 	if a.State != AssignRunning || a.Used != 1 || a.Attempt != "one" || !a.Started.Equal(noon.Add(time.Minute)) || a.Over() {
 		t.Fatalf("begun: %+v", a)
 	}
+	if nameless := armed(t, wiping, 1).Begin("", noon); nameless.Used != 1 || nameless.State != AssignRunning {
+		t.Errorf("an attempt without a name is not counted: %+v", nameless)
+	}
 	if again := a.Begin("one", noon.Add(2*time.Minute)); again != a {
 		t.Errorf("the same attempt counts twice: %+v", again)
 	}
@@ -193,7 +204,7 @@ func TestOneInstallation(t *testing.T) {
 	if a = a.Report(CallbackDone, "", end); a.State != AssignDone || !a.Finished.Equal(end) || a.Progress != "done" || !a.Over() {
 		t.Errorf("done: %+v", a)
 	}
-	if b := a.Report(CallbackFailed, "too late", end); b.State != AssignDone {
+	if b := a.Report(CallbackFailed, "too late", end.Add(1)); b.State != AssignDone || !b.Finished.Equal(end) {
 		t.Errorf("failed after done: %+v", b)
 	}
 	if b := a.Begin("two", end); b != a {
@@ -310,6 +321,16 @@ func TestProgressIsBounded(t *testing.T) {
 		if got == "" || len(got) > MaxProgress || !isLine(got) || !utf8.ValidString(got) {
 			t.Errorf("%d octets: %q", len(got), got)
 		}
+	}
+	for in, want := range map[string]string{
+		"\xffa": "?a", "a\x00b": "a?b", strings.Repeat("x", 300): strings.Repeat("x", 197), strings.Repeat("x", 197): strings.Repeat("x", 197),
+	} {
+		if got := a.Report(CallbackLog, in, noon).Progress; got != want {
+			t.Errorf("%q is kept as %q", in, got)
+		}
+	}
+	if text := fmt.Sprint(Callbacks()); text != "[started progress log done failed]" {
+		t.Error(text)
 	}
 	if got := a.Report(CallbackLog, strings.Repeat("x", MaxProgress-4), noon).Progress; len(got) != MaxProgress-4 {
 		t.Errorf("%d octets of %d", len(got), MaxProgress-4)

@@ -10,15 +10,17 @@ import (
 // laptop is a machine that tells everything.
 func laptop(t testing.TB) (Machine, Sighting) {
 	t.Helper()
-	return Machine{
+	m := Machine{
 		ID: "m", Name: "Lab 7", Tags: []string{"Floor-2", "lab"}, GUID: guidOf(t, "1"), Serial: "S1",
 		MACs: []NIC{{MAC: "52:54:00:ab:cd:ef"}},
-	}, Sighting{
+	}
+	s := Sighting{
 		MAC: "52:54:00:ab:cd:ef", GUID: guidOf(t, "1"), Serial: "S1", Manufacturer: "LENOVO", Product: "ThinkPad T14 Gen 3", NIC: "8086:15bb",
 		Platform: PlatformUEFI, Firmware: FirmwareIPXE, CPU: "x86_64", Addr: netip.MustParseAddr("192.0.2.77"), Memory: 2048, IPXE: "1.21.1",
 		Asset: "A7", Hostname: "lab7",
 		Variables: map[string]string{"gateway": "192.0.2.1", "user-class": "iPXE", "domain": "Example.org", "next-server": "192.0.2.2"},
 	}
+	return m, s
 }
 
 func TestMatch(t *testing.T) {

@@ -21,7 +21,7 @@ func Preflight(t Target, s Sighting) (Reason, string) {
 	if want := t.Needs.CPUs; len(want) > 0 && s.CPU != "" && !slices.Contains(want, s.CPU) && !biosPC(want, s) {
 		return ReasonNeedsCPU, "needs " + strings.Join(want, " or ") + ", this machine started as " + s.CPU
 	}
-	if want := t.Needs.Memory; want > 0 && s.Memory > 0 && s.Memory < want {
+	if want := t.Needs.Memory; s.Memory > 0 && s.Memory < want {
 		return ReasonNeedsMemory, "needs " + strconv.Itoa(want) + " MiB, this machine has " + strconv.Itoa(s.Memory)
 	}
 	if s.SecureBoot == SecureBootOn && !t.Needs.SecureBoot && t.Kind.ownProgram() {
@@ -62,9 +62,9 @@ func (k TargetKind) ownProgram() bool {
 	switch k {
 	case TargetLinux, TargetEFI, TargetWimboot, TargetPXELinux, TargetGRUB:
 		return true
-	case TargetScript, TargetChain, TargetSAN, TargetLocal, TargetMenu:
+	default:
+		return false
 	}
-	return false
 }
 
 // NewerIPXE says whether the version have is want or newer. Only the leading

@@ -15,6 +15,8 @@ func TestPreflight(t *testing.T) {
 		{"nothing needed", Target{Kind: TargetLinux}, Sighting{Memory: 1, Platform: PlatformBIOS, CPU: "i386", IPXE: "0.9"}, ReasonNone, ""},
 		{"everything fits", Target{Kind: TargetLinux, Needs: all}, Sighting{Memory: 2048, Platform: PlatformUEFI, CPU: "arm64", IPXE: "1.21.0", SecureBoot: SecureBootOn}, ReasonNone, ""},
 		{"too little memory", Target{Kind: TargetLinux, Needs: all}, Sighting{Memory: 2047}, ReasonNeedsMemory, "needs 2048 MiB, this machine has 2047"},
+		{"hardly any memory", Target{Kind: TargetLinux, Needs: Needs{Memory: 2}}, Sighting{Memory: 1}, ReasonNeedsMemory, "needs 2 MiB, this machine has 1"},
+		{"an iPXE of its own counting", Target{Kind: TargetLinux}, Sighting{IPXE: "devel"}, ReasonNone, ""},
 		{"other platform", Target{Kind: TargetLinux, Needs: all}, Sighting{Platform: PlatformBIOS}, ReasonNeedsPlatform, "needs uefi, this machine started by bios"},
 		{"either platform", Target{Kind: TargetLinux, Needs: Needs{Platforms: []Platform{PlatformBIOS, PlatformUEFI}}}, Sighting{Platform: PlatformRPI}, ReasonNeedsPlatform, "needs bios or uefi, this machine started by rpi"},
 		{"other processor", Target{Kind: TargetLinux, Needs: all}, Sighting{CPU: "arm32"}, ReasonNeedsCPU, "needs x86_64 or arm64, this machine started as arm32"},
@@ -72,6 +74,9 @@ func TestNewerIPXE(t *testing.T) {
 		{"1..9", "1.0.1", false},
 		{"999999999999999999999", "999999", true},
 		{"0", "", true},
+		{"9223372036854775808", "1", true},
+		{"1:", "11", false},
+		{"1x2", "1.1", false},
 	} {
 		if got := NewerIPXE(c.have, c.want); got != c.is {
 			t.Errorf("NewerIPXE(%q, %q) = %v", c.have, c.want, got)

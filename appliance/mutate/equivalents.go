@@ -50,6 +50,12 @@ var equivalents = map[string]string{
 	`match.go validParameter: '9' → 58`: "the colon is allowed anyway",
 	`text.go pathProblem: '9' → 58`:     "the colon is allowed anyway",
 
+	`preflight.go version: n < 6 → <=`: "no version has so many digits",
+	`preflight.go version: 6 → 7`:      "no version has so many digits",
+	`preflight.go version: 10 → 11`:    "the order of numbers is the same to another base",
+
+	`assignment.go progress: 4*MaxProgress → 801`: "what is beyond is cut off anyway",
+
 	`match.go architecture: 0 → 1`:           "the value beside false",
 	`match.go folded: !ok → true`:            cache,
 	`match.go folded: v.vars == nil → true`:  cache,

@@ -97,7 +97,8 @@ func New(cfg Config) (*Box, error) {
 	}
 	b.metrics = metrics.New(prometheus.NewPedanticRegistry(), metrics.Sources{
 		Version: cfg.Version, Health: b.Health, Clients: b.memory.Len, LogDropped: cfg.LogDropped,
-		Rivals: func() int { return len(b.sentinel.Responders()) },
+		Rivals: func() int { return len(b.sentinel.Responders()) }, Machines: func() int { return b.registry.Machines() },
+		Waiting: func() int { return len(b.registry.Requests()) },
 	})
 	b.watcher = lan.NewWatcher(lan.Selection{Names: s.Interfaces}, b.Record)
 	b.neighbours = newNeighbours(b.watcher.Neighbour, cfg.Now)

@@ -42,6 +42,9 @@ const (
 	NameClients         = "bootpuck_clients_remembered"
 	NameHealthy         = "bootpuck_diag_healthy"
 	NameLogDropped      = "bootpuck_log_lines_dropped_total"
+	NameDecisions       = "bootpuck_decisions_total"
+	NameMachines        = "bootpuck_machines_recorded"
+	NameWaiting         = "bootpuck_machines_waiting"
 )
 
 // Stage is a step of the boot funnel, a label of NameStage.
@@ -62,8 +65,12 @@ func Stages() []Stage {
 	return []Stage{StageOffer, StageAcked, StageLoaderTFTP, StageLoaderHTTP, StageScript, StageFile}
 }
 
-// outcomeOK is the outcome label of what ended well; otherwise it is a reason.
-const outcomeOK = "ok"
+// outcomeOK is the outcome label of what ended well; otherwise it is a reason, or
+// outcomeOther for one outside the closed set.
+const (
+	outcomeOK    = "ok"
+	outcomeOther = "other"
+)
 
 // tftpOutcomes and httpOutcomes are the closed label sets of the two servers.
 var (
@@ -74,10 +81,20 @@ var (
 	}
 	warnings = []boot.Reason{
 		boot.ReasonOption60, boot.ReasonOtherPXE, boot.ReasonServerBootFile, boot.ReasonLoop, boot.ReasonNameNeedsDNS,
-		boot.ReasonTooLong,
+		boot.ReasonTooLong, boot.ReasonNotStarted, boot.ReasonStoreCorrupt, boot.ReasonTemplate, boot.ReasonStateWait,
+	}
+	// decisions are the reasons why a machine gets something else than was decided
+	// for it.
+	decisions = []boot.Reason{
+		boot.ReasonIdentityAgainst, boot.ReasonIdentityUnproven, boot.ReasonIdentityDoubt, boot.ReasonIdentityNewNIC,
+		boot.ReasonDenied, boot.ReasonUnknownIgnored, boot.ReasonUnknownAsks, boot.ReasonDestructive, boot.ReasonLoopBreaker,
+		boot.ReasonAssignExpired, boot.ReasonAssignUsedUp, boot.ReasonAssignFailed, boot.ReasonDisarmed, boot.ReasonNeedsMemory,
+		boot.ReasonNeedsSigned, boot.ReasonNeedsPlatform, boot.ReasonNeedsCPU, boot.ReasonNeedsIPXE, boot.ReasonTemplate,
+		boot.ReasonTargetMissing, boot.ReasonStateWait, boot.ReasonNotBootableHere, boot.ReasonClockUnset, boot.ReasonCodeWrong,
+		boot.ReasonRefused, boot.ReasonTooManyRequests,
 	}
 	// HTTPRoutes are the label values for the kinds of request bootweb answers.
-	httpRoutes = []string{"script", "boot", "files", "page", "none", "conn", "other"}
+	httpRoutes = []string{"script", "answer", "callback", "boot", "files", "page", "none", "conn", "other"}
 	httpCodes  = []string{"2xx", "3xx", "4xx", "5xx"}
 )
 
@@ -100,6 +117,8 @@ type Metrics struct {
 	httpTime    prometheus.Histogram
 	events      *prometheus.CounterVec
 	warned      *prometheus.CounterVec
+	decided     *prometheus.CounterVec
+	decisions   map[boot.Reason]bool // label values of decided
 	otherReason prometheus.Counter
 }
 
@@ -109,6 +128,8 @@ type Sources struct {
 	Health     func() health.Report
 	Rivals     func() int    // DHCP and PXE servers heard besides us
 	Clients    func() int    // clients remembered
+	Machines   func() int    // machines recorded
+	Waiting    func() int    // machines that wait for the operator's word
 	LogDropped func() uint64 // log lines that found the writer busy
 }
 
@@ -134,7 +155,7 @@ func New(registry *prometheus.Registry, src Sources) *Metrics {
 		registry.MustRegister(h)
 		return h
 	}
-	m := &Metrics{registry: registry, ignored: map[boot.Reason]prometheus.Counter{}}
+	m := &Metrics{registry: registry, ignored: map[boot.Reason]prometheus.Counter{}, decisions: map[boot.Reason]bool{}}
 	m.stage = counter(NameStage, "Boot steps that clients have passed, by step and architecture.", "stage", "arch")
 	m.replies = counter(NameReplies, "DHCP answers sent, by the form of the answer.", "form")
 	ignored := counter(NameIgnored, "DHCP packets that were not answered, by reason.", "reason")
@@ -151,6 +172,7 @@ func New(registry *prometheus.Registry, src Sources) *Metrics {
 	m.httpTime = histogram(NameHTTPDuration, "Duration of HTTP requests of machines.", []float64{.0005, .001, .005, .01, .05, .1, .5, 1, 5, 30, 120, 600})
 	m.events = counter(NameEvents, "Events recorded, by kind.", "kind")
 	m.warned = counter(NameWarnings, "Warnings raised, by reason.", "reason")
+	m.decided = counter(NameDecisions, "Decisions about machines; the outcome is ok, or why a machine gets something else than was decided for it. The same decision within seconds counts once.", "outcome")
 
 	for _, s := range Stages() {
 		for _, a := range boot.Archs() {
@@ -166,7 +188,7 @@ func New(registry *prometheus.Registry, src Sources) *Metrics {
 	for _, r := range boot.Silences() {
 		m.ignored[r] = ignored.WithLabelValues(string(r))
 	}
-	m.otherReason = ignored.WithLabelValues("other")
+	m.otherReason = ignored.WithLabelValues(outcomeOther)
 	m.tftpDone.WithLabelValues(outcomeOK)
 	m.tftpDone.WithLabelValues("probe")
 	for _, r := range tftpOutcomes {
@@ -183,6 +205,12 @@ func New(registry *prometheus.Registry, src Sources) *Metrics {
 	for _, r := range warnings {
 		m.warned.WithLabelValues(string(r))
 	}
+	m.decided.WithLabelValues(outcomeOK)
+	m.decided.WithLabelValues(outcomeOther)
+	for _, r := range decisions {
+		m.decided.WithLabelValues(string(r))
+		m.decisions[r] = true
+	}
 
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: NameBuildInfo, Help: "Version of bootpuck and of the Go it was built with; always 1."}, []string{"version", "goversion"})
 	build.WithLabelValues(src.Version, runtime.Version()).Set(1)
@@ -190,6 +218,8 @@ func New(registry *prometheus.Registry, src Sources) *Metrics {
 		build,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: NameRivals, Help: "DHCP and PXE servers heard on the LAN besides this box."}, func() float64 { return float64(src.Rivals()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: NameClients, Help: "Clients that are remembered."}, func() float64 { return float64(src.Clients()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: NameMachines, Help: "Machines that are on record."}, func() float64 { return float64(src.Machines()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: NameWaiting, Help: "Machines that wait for the operator's word."}, func() float64 { return float64(src.Waiting()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: NameLogDropped, Help: "Log lines dropped because the writer was busy."}, func() float64 { return float64(src.LogDropped()) }),
 		&healthCollector{report: src.Health},
 		collectors.NewGoCollector(),
@@ -269,11 +299,22 @@ func (m *Metrics) Passed(s Stage, arch boot.Arch, known bool) {
 	m.stage.WithLabelValues(string(s), arch.String()).Inc()
 }
 
-// Record counts an event by kind, warnings by reason. It is a boot.Sink.
+// Record counts an event by kind, warnings and decisions by reason. It is a boot.Sink.
 func (m *Metrics) Record(e boot.Event) {
 	m.events.WithLabelValues(string(e.Kind)).Inc()
-	if e.Kind == boot.KindWarning {
+	switch e.Kind {
+	case boot.KindWarning:
 		m.warned.WithLabelValues(string(e.Reason)).Inc()
+	case boot.KindDecision:
+		outcome := outcomeOther
+		switch {
+		case e.Reason == boot.ReasonNone:
+			outcome = outcomeOK
+		case m.decisions[e.Reason]:
+			outcome = string(e.Reason)
+		}
+		m.decided.WithLabelValues(outcome).Inc()
+	default:
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 func newTest() (*Metrics, *prometheus.Registry) {
 	reg := prometheus.NewPedanticRegistry()
 	return New(reg, Sources{
-		Version: "v0", Rivals: func() int { return 2 }, Clients: func() int { return 3 }, LogDropped: func() uint64 { return 4 },
+		Version: "v0", Rivals: func() int { return 2 }, Clients: func() int { return 3 }, Machines: func() int { return 7 }, Waiting: func() int { return 2 }, LogDropped: func() uint64 { return 4 },
 		Health: func() health.Report {
 			return health.Report{Name: "box", Status: health.OK, Children: []health.Report{
 				{Name: "state", Status: health.Degraded}, {Name: "tftp", Status: health.Failed},
@@ -143,5 +143,27 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 	if before != after {
 		t.Errorf("series grew from %d to %d", before, after)
+	}
+}
+
+// TestDecisions: decisions count by their reason, and no reason outside the
+// closed set becomes a label.
+func TestDecisions(t *testing.T) {
+	t.Parallel()
+	m, _ := newTest()
+	for _, r := range []boot.Reason{"", "", boot.ReasonLoopBreaker, "made-up"} {
+		m.Record(boot.Event{Kind: boot.KindDecision, Reason: r})
+	}
+	text := exposition(t, m)
+	for _, want := range []string{
+		NameDecisions + `{outcome="ok"} 2`, NameDecisions + `{outcome="loop_breaker"} 1`, NameDecisions + `{outcome="other"} 1`,
+		NameDecisions + `{outcome="destructive"} 0`, NameMachines + " 7", NameWaiting + " 2",
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("no line %s", want)
+		}
+	}
+	if strings.Contains(text, "made-up") {
+		t.Error("a reason outside the set became a label")
 	}
 }

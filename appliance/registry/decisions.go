@@ -75,3 +75,10 @@ func (r *Registry) Decisions(n int) []Decision {
 	slices.Reverse(out)
 	return out
 }
+
+// Machines is how many machines are on record.
+func (r *Registry) Machines() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.table.byID)
+}

@@ -308,12 +308,14 @@ func (f *fake) Preview(id boot.MachineID, base, loader string) (boot.Plan, map[s
 	if f.docs[KindMachines][string(id)].Value.(boot.Machine).Assignment != nil {
 		choice.Action = boot.ActionArmed
 	}
-	return boot.Plan{
+	plan := boot.Plan{
 		Choice: choice, Title: "alpha", Code: "K7P2", Note: "for " + loader, Token: "preview", Profile: boot.Profile{Name: "install"}, Target: disk, Default: -1,
 		Menu: []boot.PlanEntry{{Title: "one", Key: "1"}, {Title: "two", Disabled: boot.ReasonNeedsMemory, Detail: "needs 2048 MiB"}},
-	}, map[string]Rendered{
+	}
+	answers := map[string]Rendered{
 		"preseed.cfg": {Text: "rendered at " + base, ContentType: "text/plain"}, "broken": {Error: "preseed:3:7: no value"},
-	}, nil
+	}
+	return plan, answers, nil
 }
 
 func (f *fake) Base(boot.Machine) string { return "http://192.0.2.2" }

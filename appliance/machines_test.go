@@ -496,3 +496,52 @@ func TestAsItIs(t *testing.T) {
 		}
 	}
 }
+
+// TestGRUBIsAnsweredInItsLanguage: what GRUB's own texts lead to is GRUB's, also
+// when it is refused.
+func TestGRUBIsAnsweredInItsLanguage(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	s.put(t, "targets/k", `{"name":"k","kind":"linux","kernel":"files/linux"}`)
+	s.put(t, "profiles/k", `{"name":"k","target":"k","title":"A kernel"}`)
+	web := s.box.Addresses().HTTP.String()
+	_, text := fetch(t, web, "/grub/grub.cfg-01-52-54-00-00-0b-01")
+	i := strings.Index(text, "/m/")
+	if i < 0 {
+		t.Fatalf("no menu:\n%s", text)
+	}
+	token, _, _ := strings.Cut(text[i+len("/m/"):], "/")
+	for path, want := range map[string]string{
+		"/m/" + token + "/0?loader=grub":                  "linux $box'/files/linux'",
+		"/m/aaaaaaaaaaaaaaaaaaaaaaaaaa/0?loader=grub":     "has expired",
+		"/x/aaaaaaaaaaaaaaaaaaaaaaaaaa?loader=grub":       "has expired",
+		"/w/aaaaaaaaaaaaaaaaaaaaaaaaaa?loader=grub":       "has expired",
+		"/x/aaaaaaaaaaaaaaaaaaaaaaaaaa?loader=somewhat":   "#!ipxe",
+		"/m/aaaaaaaaaaaaaaaaaaaaaaaaaa/0?other=x&loader=": "#!ipxe",
+	} {
+		code, text := fetch(t, web, path)
+		flat := strings.Join(strings.Fields(strings.ReplaceAll(text, "echo '", "")), " ")
+		if code != http.StatusOK || !strings.Contains(flat, want) || strings.Contains(path, "loader=grub") == strings.Contains(text, "#!ipxe") {
+			t.Errorf("%s: %d\n%s", path, code, text)
+		}
+	}
+}
+
+// TestObserveHandsOutNothing: in observe mode no machine gets a script, and
+// nothing counts as a boot.
+func TestObserveHandsOutNothing(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(d *settings.Document) { d.Observe = true })
+	web := s.box.Addresses().HTTP.String()
+	for _, path := range []string{
+		"/s?mac=52:54:00:00:0c:01", "/x/aaaaaaaaaaaaaaaaaaaaaaaaaa", "/pxelinux.cfg/01-52-54-00-00-0c-01", "/grub/grub.cfg",
+		"/a/aaaaaaaaaaaaaaaaaaaaaaaaaa/x", "/cb/aaaaaaaaaaaaaaaaaaaaaaaaaa/done", "/m/aaaaaaaaaaaaaaaaaaaaaaaaaa/0",
+	} {
+		if code, text := fetch(t, web, path); code != http.StatusServiceUnavailable || strings.Contains(text, "#!ipxe") {
+			t.Errorf("%s: %d\n%s", path, code, text)
+		}
+	}
+	if _, body := s.call(t, http.MethodGet, "/api/v1/machines", "", ""); strings.Contains(body, "52:54:00:00:0c") {
+		t.Errorf("a machine was recorded: %s", body)
+	}
+}

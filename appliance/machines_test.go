@@ -545,3 +545,20 @@ func TestObserveHandsOutNothing(t *testing.T) {
 		t.Errorf("a machine was recorded: %s", body)
 	}
 }
+
+// TestFetchFrom: lpxelinux.0 fetches by HTTP, pxelinux.0 the way it came.
+func TestFetchFrom(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ folder, program, want string }{
+		{"pxelinux", "", "http"},
+		{"pxelinux", "pxelinux/lpxelinux.0", "http"},
+		{"pxelinux", "pxelinux/pxelinux.0", "tftp"},
+		{"trees/debian", "", "tftp"},
+		{"trees/debian", "trees/debian/pxelinux.0", "tftp"},
+		{"files", "files/lpxelinux.0", "http"},
+	} {
+		if got := fetchFrom(c.folder, boot.Plan{Target: boot.Target{Program: c.program}}, "http", "tftp"); got != c.want {
+			t.Errorf("%s %s: by %s", c.folder, c.program, got)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -279,7 +280,7 @@ func (b *Box) config(dst []byte, name string, from netip.Addr, base, files strin
 	}
 	var reason boot.Reason
 	if pxelinux {
-		text, reason = b.files.renderer.PXELinux(dst, plan, files)
+		text, reason = b.files.renderer.PXELinux(dst, plan, fetchFrom(folder, plan, base, files))
 	} else {
 		text, reason = b.files.renderer.GRUB(dst, plan, base)
 	}
@@ -288,6 +289,22 @@ func (b *Box) config(dst []byte, name string, from netip.Addr, base, files strin
 		out.Reason = reason
 	}
 	return text, out, true
+}
+
+// fetchFrom is where pxelinux is to fetch from. lpxelinux.0, which is what the box
+// itself gives to firmware, speaks HTTP, the quicker way; any other goes on the way
+// it came.
+func fetchFrom(folder string, p boot.Plan, base, files string) string {
+	switch path.Base(p.Target.Program) {
+	case "lpxelinux.0":
+		return base
+	case "pxelinux.0":
+		return files
+	}
+	if folder == "pxelinux" {
+		return base
+	}
+	return files
 }
 
 // asItIs says whether a machine may have the configuration that its folder holds

@@ -562,3 +562,29 @@ func TestFetchFrom(t *testing.T) {
 		}
 	}
 }
+
+// TestAskAcrossABridge: where the wire says otherwise than the DHCP exchange, it
+// speaks neither for the sender nor against it; against one whose exchange nobody
+// heard, it does.
+func TestAskAcrossABridge(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	const mine, bridge = boot.MAC("02:00:00:00:04:01"), boot.MAC("02:00:00:00:04:ff")
+	behind, silent := netip.MustParseAddr("198.51.100.17"), netip.MustParseAddr("198.51.100.18")
+	s.box.neighbours = newNeighbours(func(netip.Addr) (boot.MAC, bool, bool) { return bridge, true, true }, time.Now)
+	s.box.memory.Asked(mine, behind)
+	for _, c := range []struct {
+		claim boot.MAC
+		from  netip.Addr
+		proof boot.Proof
+	}{
+		{mine, behind, boot.ProofNone},
+		{mine, silent, boot.ProofAgainst},
+		{bridge, behind, boot.ProofSeen},
+		{"02:00:00:00:04:02", behind, boot.ProofAgainst},
+	} {
+		if a := s.box.ask(boot.Sighting{MAC: c.claim}, c.from, "http://192.0.2.2", "ipxe"); a.Proof != c.proof || a.Routed {
+			t.Errorf("%s from %s: %+v", c.claim, c.from, a)
+		}
+	}
+}

@@ -603,41 +603,6 @@ func TestSetDBAgain(t *testing.T) {
 	}
 }
 
-// TestLoaderOf: who redeems a token is answered in the language of its question.
-func TestLoaderOf(t *testing.T) {
-	f := newFixture(t)
-	f.catalog()
-	f.put(kindTargets, "sub", `{"kind":"menu","menu":{"entries":[{"profile":"rescue","locked":true,"title":"Locked"}]}}`)
-	f.put(kindProfiles, "sub", `{"target":"sub","title":"A sub-menu"}`)
-	c := machine(1)
-	id := f.id(c, "web1")
-	for loader, want := range map[string]string{LoaderIPXE: LoaderIPXE, LoaderPXELinux: LoaderPXELinux, LoaderGRUB: LoaderGRUB, "": LoaderIPXE, "x": LoaderIPXE} {
-		a := c.ask()
-		a.Loader = loader
-		menu := f.Decide(a)
-		sub, reason := f.Pick(menu.Token, slices.IndexFunc(menu.Menu, func(e boot.PlanEntry) bool { return e.Title == "A sub-menu" }), "", c.later())
-		if reason != boot.ReasonNone {
-			t.Fatal(loader, reason)
-		}
-		wait, reason := f.Pick(sub.Token, 0, "", c.later())
-		if reason != boot.ReasonNone || wait.Choice.Action != boot.ActionAsk {
-			t.Fatal(loader, reason, wait)
-		}
-		for what, token := range map[string]string{"menu": menu.Token, "sub": sub.Token, "wait": wait.Token} {
-			if got := f.LoaderOf(token); got != want {
-				t.Errorf("%s of %q: %q", what, loader, got)
-			}
-		}
-	}
-	f.assign(id, "install", boot.AssignArmed)
-	if got := f.LoaderOf(f.Decide(c.ask()).Token); got != LoaderIPXE {
-		t.Errorf("start: %q", got)
-	}
-	if got := f.LoaderOf("nobody's"); got != "" {
-		t.Errorf("no token: %q", got)
-	}
-}
-
 // TestShutdownWritesOnceMore: what was being written when the end came, and
 // failed, is written after all when there is time.
 func TestShutdownWritesOnceMore(t *testing.T) {

@@ -210,23 +210,6 @@ func (a *attempt) quota() (q quota, limit int) {
 	return quota{machine: a.Machine, assigned: a.Assigned}, perMachineRun
 }
 
-// LoaderOf is the program whose question a token was handed out for, which is
-// the one that reads what the token leads to: LoaderIPXE, LoaderPXELinux or
-// LoaderGRUB. It is empty for a token that is worth nothing (any more): ask before
-// Start, Pick and Wait, which may end it.
-func (r *Registry) LoaderOf(name string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	k, ok := r.tokens.byName[name]
-	switch {
-	case !ok || !r.now().Before(k.expires):
-		return ""
-	case k.ask.asksOnce():
-		return k.ask.Loader
-	}
-	return LoaderIPXE
-}
-
 // begin takes an attempt in. One that is there already stays as it is.
 func (t *tokens) begin(a *attempt) {
 	if t.attempts[a.ID] != nil {

@@ -54,6 +54,11 @@ type Box struct {
 	// Settings is the start-up settings document, to be shown; nil: none.
 	Settings func() any
 	Backend  Backend
+	// Pages serves what is not the API: the live page and all below it. Nil: the
+	// plain status page.
+	Pages http.Handler
+	// Monitoring serves /monitoring/: dashboard, rules, runbooks. Nil: not there.
+	Monitoring http.Handler
 }
 
 // Interface is a network interface as the status page shows it.
@@ -87,11 +92,18 @@ const (
 // Handler is the admin plane.
 func Handler(b *Box) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", b.status)
 	mux.HandleFunc("GET /health.json", b.health)
 	mux.Handle(prefix+"/", apiHandler(b))
 	if b.Metrics != nil {
 		mux.Handle("GET /metrics", b.Metrics)
+	}
+	if b.Monitoring != nil {
+		mux.Handle("GET /monitoring/", b.Monitoring)
+	}
+	if b.Pages != nil {
+		mux.Handle("GET /", b.Pages)
+	} else {
+		mux.HandleFunc("GET /{$}", b.status)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

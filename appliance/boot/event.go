@@ -26,6 +26,11 @@ const (
 	KindDecision  Kind = "decision"   // what a machine is to boot was decided; Reason says why not its assignment
 	KindCallback  Kind = "callback"   // an installer reported
 	KindOperator  Kind = "operator"   // the operator changed something
+	KindForeign   Kind = "foreign"    // another server's DHCP packet for a machine was overheard; Foreign holds it
+	KindProgress  Kind = "progress"   // a transfer to a machine began or goes on; Bytes of Total
+	KindSyslog    Kind = "syslog"     // a line of a machine's system log
+	KindVerdict   Kind = "verdict"    // an attempt ended, or the LAN has a finding; Reason is the verdict
+	KindQuirk     Kind = "quirk"      // the shape of answers to a machine was changed; Text says how and why
 )
 
 // Kinds lists every Kind, for pre-created metrics.
@@ -33,6 +38,7 @@ func Kinds() []Kind {
 	return []Kind{
 		KindOffer, KindAck, KindSilence, KindLease, KindTFTP, KindProbe, KindScript, KindHTTP,
 		KindWarning, KindResponder, KindNetwork, KindBox, KindDecision, KindCallback, KindOperator,
+		KindForeign, KindProgress, KindSyslog, KindVerdict, KindQuirk,
 	}
 }
 
@@ -58,6 +64,13 @@ type Event struct {
 	Duration  time.Duration // of a transfer, or from packet to reply
 	Retries   int           // retransmissions of a transfer
 	Text      string        // one plain sentence or detail
+	Class     string        // option 60 as sent, cut to 64 octets; DHCP only
+	Total     int64         // octets of the file that is transferred, when known
+	Block     int           // TFTP block size agreed, octets
+	Acked     bool          // TFTP: the client acknowledged at least one packet
+	Foreign   *Foreign      // of KindForeign; never changed once set
+	Attempt   AttemptID     // of KindVerdict
+	Shape     *Shape        // of an offer that is not of the default shape; never changed once set
 }
 
 // Sink takes events. It never blocks and is safe for concurrent use.

@@ -26,6 +26,13 @@ type eventJSON struct {
 	DurationMS float64   `json:"duration_ms,omitempty"`
 	Retries    int       `json:"retries,omitempty"`
 	Text       string    `json:"text,omitempty"`
+	Class      string    `json:"class,omitempty"`
+	Total      int64     `json:"total,omitempty"`
+	Block      int       `json:"blocksize,omitempty"`
+	Acked      bool      `json:"acked,omitempty"`
+	Foreign    *Foreign  `json:"foreign,omitempty"`
+	Attempt    AttemptID `json:"attempt,omitempty"`
+	Shape      *Shape    `json:"shape,omitempty"`
 }
 
 // MarshalJSON writes the API's form: empty fields are left out, the duration is
@@ -35,6 +42,7 @@ func (e Event) MarshalJSON() ([]byte, error) {
 		Seq: e.Seq, Time: e.Time, Kind: e.Kind, Reason: e.Reason, MAC: e.MAC, Interface: e.Interface,
 		XID: e.XID, Firmware: e.Firmware, Form: e.Form, File: e.File, Bytes: e.Bytes,
 		DurationMS: float64(e.Duration.Microseconds()) / 1000, Retries: e.Retries, Text: e.Text,
+		Class: e.Class, Total: e.Total, Block: e.Block, Acked: e.Acked, Foreign: e.Foreign, Attempt: e.Attempt, Shape: e.Shape,
 	}
 	if e.Reason != ReasonNone {
 		j.ReasonText = e.Reason.Text()

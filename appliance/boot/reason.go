@@ -112,6 +112,63 @@ const (
 	ReasonTooManyRequests  Reason = "too_many_requests"
 )
 
+// Verdicts on an attempt. Some verdicts are reasons that stand above: option60,
+// other_pxe, loop, not_started, needs_memory, http-name-needs-dns.
+const (
+	ReasonBooted           Reason = "booted"
+	ReasonLeftLocal        Reason = "left_local"
+	ReasonIgnored          Reason = "ignored"
+	ReasonUnexplained      Reason = "unexplained"
+	ReasonNoDHCPServer     Reason = "no_dhcp_server"
+	ReasonOfferIgnored     Reason = "offer_ignored"
+	ReasonRivalWon         Reason = "rival_won"
+	ReasonBootFileWon      Reason = "boot_file_won"
+	ReasonAskUnanswered    Reason = "ask_unanswered"
+	ReasonTFTPNotRequested Reason = "tftp_not_requested"
+	ReasonTFTPLargeBlocks  Reason = "tftp_large_blocks"
+	ReasonTFTPSlow         Reason = "tftp_slow"
+	ReasonTFTPBroken       Reason = "tftp_broken"
+	ReasonScriptNotFetched Reason = "script_not_fetched"
+	ReasonKernelNotFetched Reason = "kernel_not_fetched"
+	ReasonFileMissing      Reason = "file_missing"
+	ReasonFetchBroken      Reason = "fetch_broken"
+	ReasonInstallerSilent  Reason = "installer_silent"
+	ReasonInstallerFailed  Reason = "installer_failed"
+	ReasonLoaderExtension  Reason = "loader_extension"
+	ReasonSpanningTree     Reason = "spanning_tree"
+	ReasonSnooping         Reason = "snooping"
+	ReasonExhausted        Reason = "address_exhausted"
+	ReasonClockSkew        Reason = "clock_skew"
+	ReasonAddressChanged   Reason = "address_changed"
+	ReasonBootLoop         Reason = "boot_loop"
+	ReasonWrongArch        Reason = "wrong_arch"
+	ReasonAnsweredLate     Reason = "answered_late"
+	ReasonGaveUp           Reason = "client_gave_up"
+)
+
+// Findings on the LAN. Others stand above: option60, other_pxe,
+// server_boot_file, clock_unset.
+const (
+	ReasonNewResponder     Reason = "new_responder"
+	ReasonRogueDHCP        Reason = "rogue_dhcp"
+	ReasonWrongNextServer  Reason = "wrong_next_server"
+	ReasonDuplicateAddress Reason = "duplicate_address"
+	ReasonGatewayChanged   Reason = "gateway_changed"
+	ReasonTwin             Reason = "twin"
+	ReasonStandby          Reason = "standby"
+	ReasonProbeOff         Reason = "probe_off"
+	ReasonProbeBusy        Reason = "probe_busy"
+)
+
+// Reasons of captures, of quirks and of the log receiver.
+const (
+	ReasonCaptureGone    Reason = "capture_gone"
+	ReasonQuirkSignature Reason = "quirk_signature"
+	ReasonQuirkFile      Reason = "quirk_file"
+	ReasonQuirkSpent     Reason = "quirk_spent"
+	ReasonSyslogFlood    Reason = "syslog_flood"
+)
+
 // reasonTexts is the whole set; a test proves that every constant has a text.
 var reasonTexts = map[Reason]string{
 	ReasonParse:       "The packet could not be decoded as DHCP.",
@@ -182,6 +239,52 @@ var reasonTexts = map[Reason]string{
 	ReasonStoreCorrupt:     "The state file was damaged. It was set aside, and the box started with an empty one. Import your last export.",
 	ReasonTooManyRequests:  "Too many machines wait for the operator already.",
 
+	ReasonBooted:           "The machine booted what it was to boot.",
+	ReasonLeftLocal:        "The machine was left to its local disk, as decided.",
+	ReasonIgnored:          "The box did not answer this machine, on purpose.",
+	ReasonUnexplained:      "The boot stopped, and nothing that was seen says why. Look at the machine's screen, and at the capture of this boot.",
+	ReasonNoDHCPServer:     "No DHCP server of the site answered this machine. It needs an address before it can boot.",
+	ReasonOfferIgnored:     "The machine did not follow the offer of this box, in no form that was tried.",
+	ReasonRivalWon:         "Another boot server answered this machine too, and the machine followed that one.",
+	ReasonBootFileWon:      "The site's DHCP server names a boot file of its own, and the machine followed that.",
+	ReasonAskUnanswered:    "The machine accepted the offer and then had to ask on UDP port 4011, but nothing arrived there: the port is filtered, or the request went to another server.",
+	ReasonTFTPNotRequested: "The machine took the offer and an address, but never asked for its boot program: TFTP is filtered, or it asked another server.",
+	ReasonTFTPLargeBlocks:  "The transfer was agreed on and then stood still at the first full packet: something on the way drops large packets.",
+	ReasonTFTPSlow:         "The boot program came through, but many packets had to be sent again: the network loses packets.",
+	ReasonTFTPBroken:       "The transfer of the boot program broke off in the middle.",
+	ReasonScriptNotFetched: "The boot program runs and asked for an address, but never fetched its script by HTTP: the port is filtered, or it has no address.",
+	ReasonKernelNotFetched: "The script was delivered, but nothing that it names was fetched from this box.",
+	ReasonFileMissing:      "The machine asked for a file that the box does not have.",
+	ReasonFetchBroken:      "A file of the target was not fetched to its end.",
+	ReasonInstallerSilent:  "Kernel and files were fetched whole, and then nothing was heard of the machine: what was booted hangs, or has no driver for its network card.",
+	ReasonInstallerFailed:  "The installer reported that it failed.",
+	ReasonLoaderExtension:  "The HTTP Boot address does not end in .efi, .iso or .img: firmware fetches the file and then does not know what it is.",
+	ReasonSpanningTree:     "The machine's first packets were heard only long after it was switched on, as on a switch port with spanning tree: it may give up before the port opens.",
+	ReasonSnooping:         "Answers of this box do not reach the machine, though it is heard: DHCP snooping on the switch, or a relay, drops them.",
+	ReasonExhausted:        "The site's DHCP server has no address left, or does not give one to this machine.",
+	ReasonClockSkew:        "The clock of the box is wrong, and the machine fetches by https: certificates are not valid at that time.",
+	ReasonAddressChanged:   "The address of this box changed during the boot; the machine asked the old one.",
+	ReasonBootLoop:         "The machine boots the same again and again.",
+	ReasonWrongArch:        "The boot program that the machine was given is for another processor or firmware than it has.",
+	ReasonAnsweredLate:     "The box answered so late that the machine had decided already.",
+	ReasonGaveUp:           "The machine stopped asking before the box could answer.",
+
+	ReasonNewResponder:     "A DHCP or boot server was heard that was not there before.",
+	ReasonRogueDHCP:        "A second DHCP server hands out addresses on this LAN.",
+	ReasonWrongNextServer:  "The site's DHCP server names a next server that is not this box. Clients that go by it ask there.",
+	ReasonDuplicateAddress: "Another station uses an address of this box.",
+	ReasonGatewayChanged:   "The default router of this LAN changed.",
+	ReasonTwin:             "Another bootpuck answers on this LAN.",
+	ReasonStandby:          "This box stands by: a bootpuck that was started later answers on this LAN.",
+	ReasonProbeOff:         "In observe mode the box sends nothing, so it does not ask the DHCP servers either.",
+	ReasonProbeBusy:        "The DHCP servers were asked a moment ago; ask again in a minute.",
+
+	ReasonCaptureGone:    "The packets of this boot are not in memory any more.",
+	ReasonQuirkSignature: "The quirk file is not signed by a key that this box trusts. Add the key to the setting quirk-keys.",
+	ReasonQuirkFile:      "The quirk file is malformed.",
+	ReasonQuirkSpent:     "Every shape of offer was tried with this machine, and it followed none.",
+	ReasonSyslogFlood:    "More log lines came than are kept.",
+
 	ReasonPortTaken:      "Another program on this machine holds the port.",
 	ReasonPermission:     "No permission to open the port: start as root or grant CAP_NET_BIND_SERVICE and CAP_NET_RAW.",
 	ReasonNoInterface:    "A named interface does not exist on this machine.",
@@ -219,6 +322,27 @@ func Silences() []Reason {
 		ReasonParse, ReasonNotRequest, ReasonSelf, ReasonHops, ReasonInterface, ReasonNoAddress,
 		ReasonRelay, ReasonSource, ReasonNoType, ReasonType, ReasonClass, ReasonOtherServer, ReasonHW,
 		ReasonGUID, ReasonArch, ReasonNoLoader, ReasonPolicy, ReasonDenied, ReasonUnknownIgnored, ReasonHTTP4011, ReasonTooLong, ReasonRate,
-		ReasonObserve, ReasonSend, ReasonInternal,
+		ReasonObserve, ReasonStandby, ReasonSend, ReasonInternal,
+	}
+}
+
+// VerdictNames lists every name that a verdict on an attempt can have, for
+// pre-created metrics.
+func VerdictNames() []Reason {
+	return []Reason{
+		ReasonBooted, ReasonLeftLocal, ReasonIgnored, ReasonUnexplained, ReasonNoDHCPServer, ReasonOfferIgnored, ReasonRivalWon,
+		ReasonOption60, ReasonBootFileWon, ReasonAskUnanswered, ReasonTFTPNotRequested, ReasonTFTPLargeBlocks, ReasonTFTPSlow,
+		ReasonTFTPBroken, ReasonNotStarted, ReasonScriptNotFetched, ReasonKernelNotFetched, ReasonFileMissing, ReasonFetchBroken,
+		ReasonInstallerSilent, ReasonInstallerFailed, ReasonNeedsMemory, ReasonNameNeedsDNS, ReasonLoaderExtension,
+		ReasonSpanningTree, ReasonSnooping, ReasonExhausted, ReasonClockSkew, ReasonAddressChanged, ReasonTwin, ReasonBootLoop,
+		ReasonWrongArch, ReasonAnsweredLate, ReasonGaveUp, ReasonQuirkSpent,
+	}
+}
+
+// FindingNames lists every name that a finding on the LAN can have.
+func FindingNames() []Reason {
+	return []Reason{
+		ReasonNewResponder, ReasonRogueDHCP, ReasonOtherPXE, ReasonOption60, ReasonServerBootFile, ReasonWrongNextServer,
+		ReasonDuplicateAddress, ReasonGatewayChanged, ReasonTwin, ReasonStandby, ReasonNoDHCPServer, ReasonClockUnset,
 	}
 }

@@ -65,6 +65,7 @@ type Event struct {
 	Retries   int           // retransmissions of a transfer
 	Text      string        // one plain sentence or detail
 	Class     string        // option 60 as sent, cut to 64 octets; DHCP only
+	Secs      uint16        // the secs field as sent; DHCP only. Firmware misuses it, each in its own way
 	Total     int64         // octets of the file that is transferred, when known
 	Block     int           // TFTP block size agreed, octets
 	Acked     bool          // TFTP: the client acknowledged at least one packet

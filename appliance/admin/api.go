@@ -19,6 +19,9 @@ type Backend struct {
 	Exchange Exchange
 	Trees    Trees
 	Preview  Previewer
+	LAN      LANSource
+	Quirks   Quirks
+	Capture  Captures
 	// MaxUpload bounds the packed size of one uploaded tree, in octets; 0 means
 	// DefaultMaxUpload. What it may unpack to is the trees' own limit.
 	MaxUpload int64

@@ -41,6 +41,8 @@ func (s scripts) Script(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
 		return s.answer(dst, q, rest)
 	case "cb":
 		return s.callback(dst, q, rest)
+	case ipxe.NameLeft:
+		return s.left(dst, q)
 	}
 	if text, out, ok := s.box.config(dst, q.Name, q.Addr, q.Base, q.Base); ok {
 		return text, out
@@ -69,6 +71,25 @@ func (s scripts) fixed(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
 		out.Reason = boot.ReasonNotFound
 	}
 	return text, out
+}
+
+// left notes that a machine leaves for its disk, or that a step of its script
+// failed. It is a claim about the sender alone, and nothing depends on it but
+// the story of its boot.
+func (scripts) left(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
+	how := queryValue(q.RawQuery, "how", 16)
+	text, ok := ipxe.LeftText(how)
+	if !ok {
+		return dst, bootweb.Script{Reason: boot.ReasonNotFound}
+	}
+	out := bootweb.Script{Text: text}
+	if ipxe.LeftFailed(how) {
+		out.Reason = boot.ReasonFetchBroken
+		if step := queryValue(q.RawQuery, "step", maxSaid); step != "" {
+			out.Text += ": " + step
+		}
+	}
+	return append(dst, "#!ipxe\n"...), out
 }
 
 // machine is the machine's own script: the answer to the boot script's question.

@@ -146,7 +146,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		s.refuse(w, r, &res, http.StatusNotFound, boot.ReasonNotFound)
-	case name == "b", name == "s":
+	case name == "b", name == "s", name == "left":
 		s.serveScript(w, r, p, name, &res, &ev)
 	case token:
 		s.serveToken(w, r, p, name, route, &res, &ev)

@@ -196,8 +196,12 @@ func (s *script) localPlan(p boot.Plan) {
 	if plain(p.Note) != "" {
 		s.line("prompt --timeout ", millis(noteSeconds), " Press any key to go on now. ||")
 	}
+	s.left(leftPlan)
 	s.local(p.Target.Local)
 }
+
+// left tells the box that the machine leaves for its disk.
+func (s *script) left(how string) { s.b.WriteString(left(s.base, how)) }
 
 // loaderVendors are the folders of an EFI partition whose loader is tried.
 var loaderVendors = []string{"debian", "ubuntu", "fedora", "redhat", "centos", "rocky", "almalinux", "opensuse", "sles"}
@@ -272,6 +276,7 @@ func (s *script) armed(p boot.Plan) error {
 	s.line(":cancelled")
 	s.line("echo bootpuck: cancelled at the machine. The assignment stays.")
 	s.line("echo Continuing to the local disk.")
+	s.left(leftCancelled)
 	s.line(leave)
 	s.failed()
 	return nil
@@ -320,8 +325,11 @@ func (s *script) ask(p boot.Plan) error {
 	s.line("goto ask")
 	s.line(":late")
 	s.line("echo bootpuck: nobody has decided about this machine")
+	s.left(leftLate)
+	s.line(leave)
 	s.line(":local")
 	s.line("echo bootpuck: continuing to the local disk")
+	s.left(leftCancelled)
 	s.line(leave)
 	return nil
 }
@@ -339,6 +347,7 @@ func (s *script) failed() {
 	if s.unhook != "" {
 		s.line(s.unhook)
 	}
+	s.left(leftFailed)
 	s.line(leave)
 }
 
@@ -347,6 +356,7 @@ func (s *script) end() {
 	if s.ended {
 		s.line(":" + labelEnded)
 		s.line("echo bootpuck: the program has ended, continuing to the local disk")
+		s.left(leftEnded)
 		s.line(leave)
 	}
 	if s.wrong {
@@ -356,6 +366,8 @@ func (s *script) end() {
 		if s.unhook != "" {
 			s.line(s.unhook)
 		}
+		s.line("set step the program of this target is not for this firmware")
+		s.left(leftFailed)
 		s.line(leave)
 	}
 	s.failed()

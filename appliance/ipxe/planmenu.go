@@ -199,6 +199,7 @@ func (s *script) menuPlan(p boot.Plan) error {
 	s.line("echo bootpuck: this iPXE has no menus")
 	s.line(":local")
 	s.line("echo bootpuck: continuing to the local disk")
+	s.left(leftMenu)
 	s.line(leave)
 	return nil
 }

@@ -19,6 +19,50 @@ import "strings"
 // leave ends a script towards the next boot device.
 const leave = "iseq ${platform} efi && exit 1 || exit"
 
+// NameLeft is the text that a script fetches just before it leaves for the next
+// boot device: otherwise the box could not tell a machine that boots from its
+// disk from one that hangs. What happens to the request changes nothing.
+const NameLeft = "left"
+
+// Ways to leave, the values of NameLeft's parameter "how".
+const (
+	leftMenu      = "menu"      // the menu's entry for the local disk, or its time-out
+	leftPlan      = "plan"      // decided by the box
+	leftCancelled = "cancelled" // somebody at the machine stopped it
+	leftLate      = "late"      // nobody decided
+	leftEnded     = "ended"     // the program that was started has come back
+	leftFailed    = "failed"    // a step failed; "step" says which
+)
+
+// LeftText is what a value of "how" means; ok is false for none of ours.
+func LeftText(how string) (text string, ok bool) {
+	text, ok = map[string]string{
+		leftMenu:      "continuing to the local disk: chosen in the menu, or its time-out",
+		leftPlan:      "continuing to the local disk, as decided",
+		leftCancelled: "cancelled at the machine, continuing to the local disk",
+		leftLate:      "nobody decided in time, continuing to the local disk",
+		leftEnded:     "the program has ended, continuing to the local disk",
+		leftFailed:    "a step failed on the machine, continuing to the local disk",
+	}[how]
+	return text, ok
+}
+
+// LeftFailed says whether a value of "how" stands for a step that failed.
+func LeftFailed(how string) bool { return how == leftFailed }
+
+// left are the lines that tell the box; they take 2 s at most when it does not
+// answer.
+func left(base, how string) string {
+	query := "?how=" + how
+	if how == leftFailed {
+		query += "&step=${step:uristring}"
+	}
+	return lines(
+		"imgfetch --name "+NameLeft+" --timeout 2000 "+base+"/"+NameLeft+query+" ||",
+		"imgfree "+NameLeft+" ||",
+	)
+}
+
 // autoexecScript is for an iPXE that has just been started: by UEFI firmware
 // from our TFTP or HTTP server, or from a medium. Firmware hands over its DHCP
 // results, so the address is usually known but the interface is closed:
@@ -202,12 +246,14 @@ func machineScript(c Config, has func(string) bool, marks bool) string {
 
 		":local",
 		"echo bootpuck: continuing to the local disk",
+		strings.TrimSuffix(left("{base}", leftMenu), "\n"),
 		leave,
 
 		// For firmware that comes back to the network instead of going on to
 		// its disk. UEFI has no drive numbers; iPXE 2.0 takes drive 0 for "any
 		// disk that holds the file". Without one, go on as above.
 		":disk",
+		strings.TrimSuffix(left("{base}", leftMenu), "\n"),
 		"iseq ${platform} efi && goto efidisk ||",
 		"sanboot --no-describe --drive 0x80 || goto local",
 		":efidisk",

@@ -9,6 +9,8 @@ package settings
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -24,6 +26,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
@@ -64,6 +67,15 @@ type Document struct {
 	TFTPBlock    int    `json:"tftp-blocksize"` // upper limit of the block size, octets
 	Relays       Relays `json:"relays"`
 	Rules        []Rule `json:"rules"`
+
+	// Seeing.
+	Site            string   `json:"site"`             // name of the place, for Prometheus and logs
+	ProbeEvery      string   `json:"probe-every"`      // how often DHCP servers are asked; "0s": never
+	ExpectedServers []string `json:"expected-servers"` // DHCP and boot servers that belong here
+	QuirkKeys       []string `json:"quirk-keys"`       // base64 Ed25519 keys whose quirk files are believed
+	SyslogListen    string   `json:"syslog-listen"`    // where machines' log lines are taken; empty: nowhere
+	SyslogForward   string   `json:"syslog-forward"`   // udp://host:514 or tcp://host:514
+	CaptureMemory   int      `json:"capture-memory"`   // MiB of recent packets kept; 0: none
 }
 
 // Relays says which DHCP relays are answered.
@@ -102,24 +114,31 @@ const (
 
 // Settings are the checked values.
 type Settings struct {
-	Interfaces    []string
-	State         string
-	HTTP          string
-	Admin         string
-	Metrics       string
-	Files         string
-	DefaultScript string // "files/…" or an absolute URL; empty: the menu
-	MenuURL       string
-	LogLevel      slog.Level
-	Observe       bool
-	LenientGUID   bool
-	DHCPRate      int
-	TFTPBlock     int
-	RelayMode     RelayMode
-	RelayAllow    []netip.Addr
-	RelayClients  []netip.Prefix
-	Policy        boot.Policy
-	Document      Document // as written, flags on top
+	Interfaces      []string
+	State           string
+	HTTP            string
+	Admin           string
+	Metrics         string
+	Files           string
+	DefaultScript   string // "files/…" or an absolute URL; empty: the menu
+	MenuURL         string
+	LogLevel        slog.Level
+	Observe         bool
+	LenientGUID     bool
+	DHCPRate        int
+	TFTPBlock       int
+	RelayMode       RelayMode
+	RelayAllow      []netip.Addr
+	RelayClients    []netip.Prefix
+	Policy          boot.Policy
+	Site            string
+	ProbeEvery      time.Duration // 0: never
+	ExpectedServers []netip.Addr
+	QuirkKeys       []ed25519.PublicKey
+	SyslogListen    string
+	SyslogForward   string
+	CaptureBytes    int
+	Document        Document // as written, flags on top
 }
 
 // Defaults are the values of a box nobody has set anything on.
@@ -127,6 +146,7 @@ func Defaults() Document {
 	return Document{
 		Version: Version, State: "/var/lib/bootpuck", HTTP: ":80", Admin: ":8080", Metrics: ":9469",
 		LogLevel: "info", DHCPRate: 50000, TFTPBlock: 1468, Relays: Relays{Mode: string(RelayAuto)},
+		ProbeEvery: "10m", SyslogListen: ":514", CaptureMemory: 4,
 	}
 }
 
@@ -353,6 +373,9 @@ func (d Document) Check() (*Settings, error) {
 	if err := s.checkRelays(d.Relays); err != nil {
 		return nil, fmt.Errorf("relays: %w", err)
 	}
+	if err := s.checkSeeing(d); err != nil {
+		return nil, err
+	}
 	if len(d.Rules) > maxRules {
 		return nil, fmt.Errorf("rules: %d rules, at most %d are kept", len(d.Rules), maxRules)
 	}
@@ -364,6 +387,63 @@ func (d Document) Check() (*Settings, error) {
 		s.Policy.Rules = append(s.Policy.Rules, rule)
 	}
 	return s, nil
+}
+
+// Bounds of the settings about seeing.
+const (
+	minProbe      = time.Minute // a question to the DHCP servers is rare on purpose
+	maxExpected   = 64
+	maxQuirkKeys  = 16
+	maxCaptureMiB = 64
+	maxSite       = 64
+)
+
+// checkSeeing checks what the box listens to, asks and keeps for people.
+func (s *Settings) checkSeeing(d Document) error {
+	var err error
+	if len(d.Site) > maxSite || strings.ContainsFunc(d.Site, func(r rune) bool { return r < ' ' || r == 0x7f || r == utf8.RuneError }) {
+		return fmt.Errorf("site: %.80q: want at most %d octets of printable text", d.Site, maxSite)
+	}
+	s.Site = d.Site
+	if s.ProbeEvery, err = time.ParseDuration(d.ProbeEvery); err != nil || s.ProbeEvery != 0 && s.ProbeEvery < minProbe || s.ProbeEvery > 24*time.Hour {
+		return fmt.Errorf(`probe-every: %q: want a duration from 1m to 24h like "10m", or "0s" for never`, d.ProbeEvery)
+	}
+	if len(d.ExpectedServers) > maxExpected {
+		return fmt.Errorf("expected-servers: %d addresses, at most %d", len(d.ExpectedServers), maxExpected)
+	}
+	for _, a := range d.ExpectedServers {
+		addr, err := netip.ParseAddr(a)
+		if err != nil || !addr.Is4() {
+			return fmt.Errorf("expected-servers: %q is not an IPv4 address", a)
+		}
+		s.ExpectedServers = append(s.ExpectedServers, addr)
+	}
+	if len(d.QuirkKeys) > maxQuirkKeys {
+		return fmt.Errorf("quirk-keys: %d keys, at most %d", len(d.QuirkKeys), maxQuirkKeys)
+	}
+	for _, k := range d.QuirkKeys {
+		key, err := base64.StdEncoding.DecodeString(k)
+		if err != nil || len(key) != ed25519.PublicKeySize {
+			return fmt.Errorf("quirk-keys: %.80q is not an Ed25519 public key in base64", k)
+		}
+		s.QuirkKeys = append(s.QuirkKeys, key)
+	}
+	if s.SyslogListen = d.SyslogListen; s.SyslogListen != "" {
+		if _, err := listenPort(s.SyslogListen); err != nil {
+			return fmt.Errorf("syslog-listen: %w", err)
+		}
+	}
+	if s.SyslogForward = d.SyslogForward; s.SyslogForward != "" {
+		u, err := url.Parse(s.SyslogForward)
+		if err != nil || u.Scheme != "udp" && u.Scheme != "tcp" || u.Hostname() == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
+			return fmt.Errorf("syslog-forward: %q: want udp://host:514 or tcp://host:514", s.SyslogForward)
+		}
+	}
+	if d.CaptureMemory < 0 || d.CaptureMemory > maxCaptureMiB {
+		return fmt.Errorf("capture-memory: %d is not between 0 and %d MiB", d.CaptureMemory, maxCaptureMiB)
+	}
+	s.CaptureBytes = d.CaptureMemory << 20
+	return nil
 }
 
 // listenPort returns the port of a listener address like ":80" or

@@ -101,6 +101,8 @@ func TestWholeDocument(t *testing.T) {
 		"files": "`+files+`", "default-script": "files/a/boot.ipxe", "menu-url": "http://192.0.2.9/x.ipxe",
 		"base-url": "http://192.0.2.2:81/", "uefi-first": "two-step", "ipxe-priority": false, "lenient-guid": true,
 		"dhcp-rate": 7, "tftp-blocksize": 512,
+		"site": "Büro 3", "probe-every": "5m", "expected-servers": ["192.0.2.1"], "quirk-keys": ["11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="],
+		"syslog-listen": "", "syslog-forward": "udp://log.example:514", "capture-memory": 0,
 		"relays": {"mode": "list", "allow": ["203.0.113.1"], "clients": ["203.0.113.7/24"]},
 		"rules": [
 			{"mac": "52-54-00-00-00-01", "uuid": "01234567-89ab-cdef-0123-456789abcdef", "arch": ["uefi-x64", "9"], "file": "x86_64/ipxe.efi",
@@ -116,6 +118,10 @@ func TestWholeDocument(t *testing.T) {
 	}
 	if s.RelayMode != RelayList || s.RelayAllow[0] != netip.MustParseAddr("203.0.113.1") || s.RelayClients[0] != netip.MustParsePrefix("203.0.113.0/24") {
 		t.Errorf("relays %v %v %v", s.RelayMode, s.RelayAllow, s.RelayClients)
+	}
+	if s.Site != "Büro 3" || s.ProbeEvery != 5*time.Minute || s.ExpectedServers[0] != netip.MustParseAddr("192.0.2.1") || len(s.QuirkKeys) != 1 ||
+		s.SyslogListen != "" || s.SyslogForward != "udp://log.example:514" || s.CaptureBytes != 0 {
+		t.Errorf("seeing: %+v", s)
 	}
 	r := s.Policy.Rules[0]
 	if r.MAC != "52:54:00:00:00:01" || r.GUID.IsZero() || !slices.Equal(r.Archs, []boot.Arch{7, 9}) || r.File != "x86_64/ipxe.efi" ||
@@ -155,6 +161,14 @@ func TestErrors(t *testing.T) {
 		`{"relays": {"mode": "maybe"}}`:                         "relays: mode: ",
 		`{"relays": {"allow": ["fe80::1"]}}`:                    "relays: allow: ",
 		`{"relays": {"clients": ["10.0.0.1"]}}`:                 "relays: clients: ",
+		`{"site": "a\u0007b"}`:                                  "site: ",
+		`{"probe-every": "1s"}`:                                 "probe-every: ",
+		`{"probe-every": "often"}`:                              "probe-every: ",
+		`{"expected-servers": ["router"]}`:                      "expected-servers: ",
+		`{"quirk-keys": ["AAAA"]}`:                              "quirk-keys: ",
+		`{"syslog-listen": "514"}`:                              "syslog-listen: ",
+		`{"syslog-forward": "https://x"}`:                       "syslog-forward: ",
+		`{"capture-memory": 100}`:                               "capture-memory: ",
 		`{"interface": ["a/b"]}`:                                "interface: ",
 		`{"rules": [{}, {"mac": "x"}]}`:                         "rules[1]: mac: ",
 		`{"rules": [{"uuid": "x"}]}`:                            "rules[0]: uuid: ",

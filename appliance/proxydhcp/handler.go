@@ -315,7 +315,7 @@ func describe(in Inbound, res Result, now time.Time) boot.Event {
 	e := boot.Event{
 		Time: now, Kind: boot.KindOffer, Reason: res.Reason, MAC: c.MAC, GUID: c.GUID, Interface: res.Interface,
 		XID: c.XID, Arch: c.Arch, ArchKnown: c.ArchKnown, Firmware: c.Firmware,
-		Form: res.Decision.Form, File: res.Decision.File,
+		Form: res.Decision.Form, File: res.Decision.File, Class: cut(res.Class, 64), Secs: res.Secs,
 	}
 	if res.Ack {
 		e.Kind = boot.KindAck

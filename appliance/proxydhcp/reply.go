@@ -31,6 +31,8 @@ type Result struct {
 	Warnings []boot.Reason
 	// Class is option 60 as sent: hostile text.
 	Class string
+	// Secs is the secs field as sent.
+	Secs uint16
 }
 
 // relayedOffer is how long a relayed offer vouches for a request that comes to
@@ -49,6 +51,7 @@ func Reply(raw []byte, env Env) Result {
 		return res
 	}
 	res.Class = string(r.option(optClass))
+	res.Secs = r.p.NumSeconds
 	if r.relayed() {
 		res.Relay = r.giaddr
 	}
@@ -58,6 +61,9 @@ func Reply(raw []byte, env Env) Result {
 		reason = e.message(r, &res)
 	}
 	if reason != boot.ReasonNone {
+		if r.class != boot.ClassNone && r.typ == typeDiscover && !r.badHardware() {
+			res.Client = boot.NewClient(r.facts()) // its boot is worth a story all the same
+		}
 		res.Reason = reason
 		return res
 	}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/fstest"
+	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 	"github.com/bootpuck/bootpuck/appliance/bootweb"
@@ -405,7 +407,7 @@ func FuzzRequest(f *testing.F) {
 // invalidScript says what iPXE would stumble over: a line that is no command,
 // and a jump to a label that is not there.
 func invalidScript(script string) (wrong []string) {
-	known := strings.Fields("chain choose cpuid echo exit goto ifstat inc iseq isset item menu prompt sanboot set shell")
+	known := strings.Fields("chain choose cpuid echo exit goto ifstat imgfetch imgfree inc iseq isset item menu prompt sanboot set shell")
 	labels, jumps := map[string]bool{}, []string{"local"} // where the menu's time-out leads
 	for line := range strings.Lines(script) {
 		words := strings.Fields(line)
@@ -430,4 +432,35 @@ func invalidScript(script string) (wrong []string) {
 		}
 	}
 	return wrong
+}
+
+// slowWriter takes its time over the first octets of a body.
+type slowWriter struct {
+	*httptest.ResponseRecorder
+	waited bool
+}
+
+func (w *slowWriter) Write(b []byte) (int, error) {
+	if !w.waited {
+		w.waited = true
+		<-time.After(700 * time.Millisecond)
+	}
+	return w.ResponseRecorder.Write(b)
+}
+
+// TestProgress: a file that takes a while is told of under way, with its size.
+func TestProgress(t *testing.T) {
+	l := newLog()
+	s := bootweb.New(bootweb.Config{
+		Files: fstest.MapFS{"big": &fstest.MapFile{Data: make([]byte, 4<<20)}}, Scripts: renderer(t), Sink: l.sink,
+		WhoIs: func(netip.Addr) (boot.Client, bool) { return boot.Client{MAC: "52:54:00:00:00:01"}, true },
+	})
+	s.ServeHTTP(&slowWriter{ResponseRecorder: httptest.NewRecorder()}, httptest.NewRequest("GET", "/files/big", nil))
+	e := l.wait(t, func(e boot.Event) bool { return e.Kind == boot.KindProgress })
+	if e.Total != 4<<20 || e.Bytes <= 0 || e.Bytes >= 4<<20 || e.MAC != "52:54:00:00:00:01" || e.File != "/files/big" {
+		t.Errorf("progress %+v", e)
+	}
+	if e := l.wait(t, func(e boot.Event) bool { return e.Kind == boot.KindHTTP }); e.Total != 4<<20 || e.Bytes != 4<<20 {
+		t.Errorf("end %+v", e)
+	}
 }

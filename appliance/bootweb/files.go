@@ -26,7 +26,7 @@ const (
 
 // serveFile serves a regular file of fsys, with ranges and HEAD. It returns
 // false, with nothing sent, when there is no such file.
-func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, fsys fs.FS, name string, res *Result) bool {
+func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, fsys fs.FS, name string, res *Result, ev *boot.Event) bool {
 	if fsys == nil || !fs.ValidPath(name) {
 		return false
 	}
@@ -58,11 +58,21 @@ func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, fsys fs.FS, n
 	h := w.Header()
 	h["Content-Type"] = []string{contentType(name)}
 	h["X-Content-Type-Options"] = nosniff
-	fw := &fileWriter{w: w, rc: http.NewResponseController(w), chunkTime: s.limits.ChunkTime}
+	began := time.Now()
+	fw := &fileWriter{w: w, rc: http.NewResponseController(w), chunkTime: s.limits.ChunkTime, next: began.Add(progressFirst)}
+	fw.progress = func(now time.Time) {
+		e := *ev
+		e.Time, e.Kind, e.Bytes, e.Total, e.Duration = now, boot.KindProgress, fw.n, fi.Size(), now.Sub(began)
+		s.whose(&e)
+		s.cfg.Sink(e)
+	}
 	// The name is not passed on: the type is set already, and nothing else
 	// depends on it.
 	http.ServeContent(fw, r, "", fi.ModTime(), content)
 	res.Status, res.Bytes = fw.status, fw.n
+	if fw.status == http.StatusOK {
+		ev.Total = fi.Size() // parts of a file have no whole to be measured by
+	}
 	switch {
 	case fw.status >= 400:
 		res.Reason = boot.ReasonParameter // a range outside of the file, a failed condition
@@ -114,7 +124,15 @@ type fileWriter struct {
 	writeErr  error
 	limited   io.LimitedReader
 	sinceTime int64 // octets written since the deadline was last moved
+	next      time.Time
+	progress  func(now time.Time)
 }
+
+// A file under way is told of after progressFirst, and then every progressEvery.
+const (
+	progressFirst = 500 * time.Millisecond
+	progressEvery = 2 * time.Second
+)
 
 func (f *fileWriter) Header() http.Header { return f.w.Header() }
 
@@ -150,6 +168,10 @@ func (f *fileWriter) extend() (now time.Time) {
 	now = time.Now()
 	// Writers without deadlines (tests' recorders) have none to extend.
 	_ = f.rc.SetWriteDeadline(now.Add(f.chunkTime))
+	if now.After(f.next) && f.status == http.StatusOK {
+		f.next = now.Add(progressEvery)
+		f.progress(now)
+	}
 	return now
 }
 

@@ -164,7 +164,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serveTree(w http.ResponseWriter, r *http.Request, p *peer, fsys fs.FS, name, prefix string, res *Result, ev *boot.Event) {
 	res.Route = RouteFiles
 	switch {
-	case s.serveFile(w, r, fsys, name[len(prefix):], res):
+	case s.serveFile(w, r, fsys, name[len(prefix):], res, ev):
 	case isConfigName(name):
 		s.serveScript(w, r, p, name, res, ev)
 	default:
@@ -179,14 +179,14 @@ func (s *Server) serveOther(w http.ResponseWriter, r *http.Request, p *peer, nam
 	bootFile := !script && s.hasBoot(name)
 	if script || bootFile || isLoaderName(name) {
 		res.Route = RouteFiles
-		if s.serveFile(w, r, s.cfg.Files, name, res) {
+		if s.serveFile(w, r, s.cfg.Files, name, res, ev) {
 			return
 		}
 	}
 	switch {
 	case bootFile:
 		res.Route = RouteBoot
-		if s.serveFile(w, r, s.cfg.Boot, name, res) {
+		if s.serveFile(w, r, s.cfg.Boot, name, res, ev) {
 			return
 		}
 	case script:
@@ -369,16 +369,22 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, res *Result, sta
 // tell completes an event with the client and passes it on, abridged if its
 // source raises too many.
 func (s *Server) tell(ev boot.Event) {
-	if ev.MAC == "" && s.cfg.WhoIs != nil && ev.Kind != boot.KindScript {
-		if c, ok := s.cfg.WhoIs(ev.Addr); ok {
-			s.identify(&ev, Query{Client: c, Known: true}, Script{})
-		}
-	}
+	s.whose(&ev)
 	if ev.Reason == boot.ReasonNone || ev.Reason == boot.ReasonInterrupted {
 		s.news.fine(ev.Time, ev)
 		return
 	}
 	s.news.refused(ev.Time, ev)
+}
+
+// whose says whose event it is, when the request did not.
+func (s *Server) whose(ev *boot.Event) {
+	if ev.MAC != "" || s.cfg.WhoIs == nil || ev.Kind == boot.KindScript {
+		return
+	}
+	if c, ok := s.cfg.WhoIs(ev.Addr); ok {
+		s.identify(ev, Query{Client: c, Known: true}, Script{})
+	}
 }
 
 // clip bounds what a client's path takes up in an event.

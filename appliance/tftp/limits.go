@@ -278,6 +278,13 @@ func (s *sources) pass(e boot.Event, now time.Time) bool {
 	return true
 }
 
+// spare says whether there is room for an event that nobody would miss.
+func (s *sources) spare(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.budget(now)
+}
+
 // budget spends one event of everybody's. s.mu is held.
 func (s *sources) budget(now time.Time) bool {
 	if now.Sub(s.second) >= time.Second {

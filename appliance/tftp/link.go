@@ -81,6 +81,9 @@ type result struct {
 	tell    string      // text of the ERROR for the client; empty: say nothing
 	bytes   int64       // octets of the file that the client has
 	retries int         // packets sent again
+	total   int64       // octets of the file
+	block   int         // block size agreed, octets
+	acked   bool        // the client acknowledged at least one packet
 }
 
 // engineError is the ERROR that tells the engine of the end. It never leaves.
@@ -341,7 +344,16 @@ func (l *link) finish() {
 func (l *link) outcome() result {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.result
+	r := l.result
+	r.acked = l.acked
+	return r
+}
+
+// progress returns how far the transfer is.
+func (l *link) progress() (bytes int64, retries int, acked bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.result.bytes, l.result.retries, l.acked
 }
 
 // LocalAddr implements net.PacketConn. The engine only looks at its form.

@@ -345,7 +345,38 @@ func (s *Server) transfer(ctx context.Context, conn *net.UDPConn, t *transfer, l
 	s.event(boot.Event{
 		Time: time.Now(), Kind: kind, Reason: r.reason, Addr: t.req.Client.Addr(), Interface: t.req.Link,
 		File: t.name, Bytes: r.bytes, Duration: took, Retries: r.retries, Text: r.text,
+		Total: r.total, Block: r.block, Acked: r.acked,
 	})
+}
+
+// A transfer under way is told of after progressFirst, and then every
+// progressEvery. What is over sooner is told of by its end alone.
+const (
+	progressFirst = 500 * time.Millisecond
+	progressEvery = 2 * time.Second
+)
+
+// report tells how far a transfer is, until done is closed. These events are the
+// first to go when there are too many: the end tells all that counts.
+func (s *Server) report(t *transfer, l *link, size int64, done <-chan struct{}) {
+	next := time.NewTimer(progressFirst)
+	defer next.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case now := <-next.C:
+			next.Reset(progressEvery)
+			if !s.sources.spare(now) {
+				continue
+			}
+			bytes, retries, acked := l.progress()
+			s.cfg.Sink(boot.Event{
+				Time: now, Kind: boot.KindProgress, Addr: t.req.Client.Addr(), Interface: t.req.Link, File: t.name,
+				Bytes: bytes, Total: size, Retries: retries, Block: l.terms.block, Acked: acked,
+			})
+		}
+	}
 }
 
 // serve opens the file, agrees on the options and has the engine send it.
@@ -388,12 +419,17 @@ func (s *Server) serve(ctx context.Context, conn *net.UDPConn, t *transfer, limi
 	})
 	defer lifetime.Stop()
 
+	done := make(chan struct{})
+	defer close(done)
+	s.wg.Go(func() { s.report(t, l, size, done) })
+
 	var failed error
 	s.engine.run(l, func(rf io.ReaderFrom) error {
 		_, failed = rf.ReadFrom(&guarded{body{file: file, size: size}})
 		return failed
 	})
 	r = l.outcome()
+	r.total, r.block = size, terms.block
 	if !r.over && failed != nil {
 		r.reason, r.text, r.tell = boot.ReasonRead, failed.Error(), textRead
 		if errors.Is(failed, errPanic) {

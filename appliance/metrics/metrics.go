@@ -3,12 +3,14 @@
 // counters and by events.
 //
 // It must never use a label a stranger can invent: no hardware or IP address,
-// file name or identifier, only the closed sets of package boot.
+// file name or identifier, only the closed sets of package boot and the box's own
+// words. Identifiers of attempts are exemplars, which are bounded and no labels.
 package metrics
 
 import (
 	"net/http"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
-	"github.com/bootpuck/bootpuck/appliance/health"
 )
 
 // Metric names. Dashboards and alert rules refer to them; renaming one is a
@@ -69,6 +70,7 @@ func Stages() []Stage {
 // outcomeOther for one outside the closed set.
 const (
 	outcomeOK    = "ok"
+	outcomeProbe = "probe"
 	outcomeOther = "other"
 )
 
@@ -82,6 +84,10 @@ var (
 	warnings = []boot.Reason{
 		boot.ReasonOption60, boot.ReasonOtherPXE, boot.ReasonServerBootFile, boot.ReasonLoop, boot.ReasonNameNeedsDNS,
 		boot.ReasonTooLong, boot.ReasonNotStarted, boot.ReasonStoreCorrupt, boot.ReasonTemplate, boot.ReasonStateWait,
+		boot.ReasonArchConflict, boot.ReasonNoLease, boot.ReasonEventsDropped, boot.ReasonRate, boot.ReasonPermission,
+		boot.ReasonNewResponder, boot.ReasonRogueDHCP, boot.ReasonWrongNextServer, boot.ReasonDuplicateAddress,
+		boot.ReasonGatewayChanged, boot.ReasonTwin, boot.ReasonStandby, boot.ReasonNoDHCPServer, boot.ReasonClockUnset,
+		boot.ReasonQuirkSpent, boot.ReasonSyslogFlood,
 	}
 	// decisions are the reasons why a machine gets something else than was decided
 	// for it.
@@ -103,10 +109,10 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	stage       *prometheus.CounterVec
-	replies     *prometheus.CounterVec
+	replies     map[boot.Form]prometheus.Counter
 	ignored     map[boot.Reason]prometheus.Counter
 	replyTime   prometheus.Histogram
-	tftpDone    *prometheus.CounterVec
+	tftpDone    map[boot.Reason]prometheus.Counter // by outcome
 	tftpActive  prometheus.Gauge
 	tftpBytes   prometheus.Counter
 	tftpResent  prometheus.Counter
@@ -115,22 +121,16 @@ type Metrics struct {
 	httpBytes   prometheus.Counter
 	httpActive  prometheus.Gauge
 	httpTime    prometheus.Histogram
-	events      *prometheus.CounterVec
-	warned      *prometheus.CounterVec
-	decided     *prometheus.CounterVec
-	decisions   map[boot.Reason]bool // label values of decided
+	events      map[boot.Kind]prometheus.Counter
+	otherEvent  prometheus.Counter
+	warned      map[boot.Reason]prometheus.Counter
+	decided     map[boot.Reason]prometheus.Counter
+	scripts     map[boot.Reason]prometheus.Counter
+	quirks      prometheus.Counter
 	otherReason prometheus.Counter
-}
-
-// Sources are the values that are read when a scrape comes.
-type Sources struct {
-	Version    string
-	Health     func() health.Report
-	Rivals     func() int    // DHCP and PXE servers heard besides us
-	Clients    func() int    // clients remembered
-	Machines   func() int    // machines recorded
-	Waiting    func() int    // machines that wait for the operator's word
-	LogDropped func() uint64 // log lines that found the writer busy
+	attempts    *attempts
+	storeTime   prometheus.Histogram
+	storeFailed prometheus.Counter
 }
 
 // New registers everything on registry, known label values at zero so that
@@ -148,20 +148,17 @@ func New(registry *prometheus.Registry, src Sources) *Metrics {
 		return g
 	}
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
-		h := prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: name, Help: help, Buckets: buckets,
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
-		})
+		h := prometheus.NewHistogram(native(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}))
 		registry.MustRegister(h)
 		return h
 	}
-	m := &Metrics{registry: registry, ignored: map[boot.Reason]prometheus.Counter{}, decisions: map[boot.Reason]bool{}}
+	m := &Metrics{registry: registry, ignored: map[boot.Reason]prometheus.Counter{}, replies: map[boot.Form]prometheus.Counter{}, events: map[boot.Kind]prometheus.Counter{}, attempts: newAttempts(registry)}
 	m.stage = counter(NameStage, "Boot steps that clients have passed, by step and architecture.", "stage", "arch")
-	m.replies = counter(NameReplies, "DHCP answers sent, by the form of the answer.", "form")
+	replies := counter(NameReplies, "DHCP answers sent, by the form of the answer.", "form")
 	ignored := counter(NameIgnored, "DHCP packets that were not answered, by reason.", "reason")
 	m.replyTime = histogram(NameReplyDuration, "Time from reading a DHCP packet to handing its answer to the kernel.",
 		[]float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .1, 1})
-	m.tftpDone = counter(NameTFTPTransfers, "TFTP requests that ended, by outcome; size probes are no failures and have an outcome of their own.", "outcome")
+	tftpDone := counter(NameTFTPTransfers, "TFTP requests that ended, by outcome; size probes are no failures and have an outcome of their own.", "outcome")
 	m.tftpActive = gauge(NameTFTPActive, "TFTP transfers that are open.")
 	m.tftpBytes = counter(NameTFTPBytes, "File octets sent by TFTP, retransmissions not counted.").WithLabelValues()
 	m.tftpResent = counter(NameTFTPRetransmits, "TFTP packets sent again.").WithLabelValues()
@@ -170,60 +167,47 @@ func New(registry *prometheus.Registry, src Sources) *Metrics {
 	m.httpBytes = counter(NameHTTPBytes, "Octets of HTTP bodies sent to machines.").WithLabelValues()
 	m.httpActive = gauge(NameHTTPInFlight, "HTTP requests of machines that are being answered.")
 	m.httpTime = histogram(NameHTTPDuration, "Duration of HTTP requests of machines.", []float64{.0005, .001, .005, .01, .05, .1, .5, 1, 5, 30, 120, 600})
-	m.events = counter(NameEvents, "Events recorded, by kind.", "kind")
-	m.warned = counter(NameWarnings, "Warnings raised, by reason.", "reason")
-	m.decided = counter(NameDecisions, "Decisions about machines; the outcome is ok, or why a machine gets something else than was decided for it. The same decision within seconds counts once.", "outcome")
+	events := counter(NameEvents, "Events recorded, by kind.", "kind")
+	warned := counter(NameWarnings, "Warnings raised, by reason.", "reason")
+	decided := counter(NameDecisions, "Decisions about machines; the outcome is ok, or why a machine gets something else than was decided for it. The same decision within seconds counts once.", "outcome")
+	scripts := counter(NameScripts, "Scripts and configurations rendered for machines; the outcome is ok, or why something else was sent.", "outcome")
+	m.quirks = counter(NameQuirkChanges, "Changes of the shape of answers to a machine that did not follow them.").WithLabelValues()
+	m.storeTime = histogram(NameStoreWrite, "Time that a write to the state file took, up to the medium.", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10})
+	m.storeFailed = counter(NameStoreFailures, "Writes to the state file that failed.").WithLabelValues()
 
 	for _, s := range Stages() {
-		for _, a := range boot.Archs() {
-			if a.Loader != "" {
-				m.stage.WithLabelValues(string(s), a.Name)
-			}
+		for _, arch := range served() {
+			m.stage.WithLabelValues(string(s), arch)
 		}
-		m.stage.WithLabelValues(string(s), boot.Arch(0xffff).String())
 	}
-	for _, f := range boot.Forms() {
-		m.replies.WithLabelValues(string(f))
+	for _, f := range append(boot.Forms(), outcomeOther) {
+		m.replies[f] = replies.WithLabelValues(string(f))
 	}
 	for _, r := range boot.Silences() {
 		m.ignored[r] = ignored.WithLabelValues(string(r))
 	}
 	m.otherReason = ignored.WithLabelValues(outcomeOther)
-	m.tftpDone.WithLabelValues(outcomeOK)
-	m.tftpDone.WithLabelValues("probe")
-	for _, r := range tftpOutcomes {
-		m.tftpDone.WithLabelValues(string(r))
-	}
+	m.tftpDone = closed(tftpDone, tftpOutcomes, outcomeOK, outcomeProbe)
 	for _, route := range httpRoutes {
 		for _, code := range httpCodes {
 			m.httpDone.WithLabelValues(route, code)
 		}
 	}
 	for _, k := range boot.Kinds() {
-		m.events.WithLabelValues(string(k))
+		m.events[k] = events.WithLabelValues(string(k))
 	}
-	for _, r := range warnings {
-		m.warned.WithLabelValues(string(r))
-	}
-	m.decided.WithLabelValues(outcomeOK)
-	m.decided.WithLabelValues(outcomeOther)
-	for _, r := range decisions {
-		m.decided.WithLabelValues(string(r))
-		m.decisions[r] = true
-	}
+	m.otherEvent = events.WithLabelValues(outcomeOther)
+	m.warned = closed(warned, warnings)
+	m.decided = closed(decided, decisions, outcomeOK)
+	m.scripts = closed(scripts, scriptOutcomes, outcomeOK)
 
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: NameBuildInfo, Help: "Version of bootpuck and of the Go it was built with; always 1."}, []string{"version", "goversion"})
 	build.WithLabelValues(src.Version, runtime.Version()).Set(1)
+	box := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: NameBoxInfo, Help: "What the operator calls the place and the box; always 1."}, []string{"site", "box"})
+	box.WithLabelValues(label(src.Site), label(src.Box)).Set(1)
 	registry.MustRegister(
-		build,
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: NameRivals, Help: "DHCP and PXE servers heard on the LAN besides this box."}, func() float64 { return float64(src.Rivals()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: NameClients, Help: "Clients that are remembered."}, func() float64 { return float64(src.Clients()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: NameMachines, Help: "Machines that are on record."}, func() float64 { return float64(src.Machines()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: NameWaiting, Help: "Machines that wait for the operator's word."}, func() float64 { return float64(src.Waiting()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: NameLogDropped, Help: "Log lines dropped because the writer was busy."}, func() float64 { return float64(src.LogDropped()) }),
-		&healthCollector{report: src.Health},
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		build, box, &sourceCollector{src},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }
@@ -235,7 +219,11 @@ func (m *Metrics) Handler() http.Handler {
 
 // Answered counts a DHCP answer of the given form; d is packet to answer.
 func (m *Metrics) Answered(form boot.Form, d time.Duration) {
-	m.replies.WithLabelValues(string(form)).Inc()
+	c, ok := m.replies[form]
+	if !ok {
+		c = m.replies[outcomeOther]
+	}
+	c.Inc()
 	m.replyTime.Observe(d.Seconds())
 }
 
@@ -261,12 +249,12 @@ func (m *Metrics) TFTPBytes(n int64, resent int) {
 func (m *Metrics) TFTPDone(r boot.Reason, probe bool, d time.Duration) {
 	switch {
 	case probe:
-		m.tftpDone.WithLabelValues("probe").Inc()
+		pick(m.tftpDone, outcomeProbe).Inc()
 	case r == boot.ReasonNone:
-		m.tftpDone.WithLabelValues(outcomeOK).Inc()
+		pick(m.tftpDone, outcomeOK).Inc()
 		m.tftpTime.Observe(d.Seconds())
 	default:
-		m.tftpDone.WithLabelValues(string(r)).Inc()
+		pick(m.tftpDone, r).Inc()
 	}
 }
 
@@ -299,44 +287,55 @@ func (m *Metrics) Passed(s Stage, arch boot.Arch, known bool) {
 	m.stage.WithLabelValues(string(s), arch.String()).Inc()
 }
 
-// Record counts an event by kind, warnings and decisions by reason. It is a boot.Sink.
+// Record counts an event by kind, warnings, decisions and scripts by reason. It is a
+// boot.Sink, on the way of every packet: it looks up and adds, nothing else.
 func (m *Metrics) Record(e boot.Event) {
-	m.events.WithLabelValues(string(e.Kind)).Inc()
+	c, ok := m.events[e.Kind]
+	if !ok {
+		c = m.otherEvent
+	}
+	c.Inc()
 	switch e.Kind {
 	case boot.KindWarning:
-		m.warned.WithLabelValues(string(e.Reason)).Inc()
+		pick(m.warned, e.Reason).Inc()
 	case boot.KindDecision:
-		outcome := outcomeOther
-		switch {
-		case e.Reason == boot.ReasonNone:
-			outcome = outcomeOK
-		case m.decisions[e.Reason]:
-			outcome = string(e.Reason)
-		}
-		m.decided.WithLabelValues(outcome).Inc()
+		pick(m.decided, okOr(e.Reason)).Inc()
+	case boot.KindScript:
+		pick(m.scripts, okOr(e.Reason)).Inc()
+	case boot.KindQuirk:
+		m.quirks.Inc()
 	default:
 	}
 }
 
-// healthCollector turns the health tree into one gauge per node.
-type healthCollector struct{ report func() health.Report }
+// StoreWrite counts a write to the state file that took d; see StoreFailed for one
+// that did not succeed.
+func (m *Metrics) StoreWrite(d time.Duration) { m.storeTime.Observe(max(d, 0).Seconds()) }
 
-var healthDesc = prometheus.NewDesc(NameHealthy, "Parts of the box: 1 works, 0.5 works with a reservation, 0 has failed or waits for a failed part.", []string{"check"}, nil)
+// StoreFailed counts a write to the state file that failed.
+func (m *Metrics) StoreFailed() { m.storeFailed.Inc() }
 
-// Describe implements prometheus.Collector.
-func (c *healthCollector) Describe(ch chan<- *prometheus.Desc) { ch <- healthDesc }
+// closed makes the series of a label whose values are a closed set, with one for
+// all others.
+func closed(v *prometheus.CounterVec, values []boot.Reason, more ...boot.Reason) map[boot.Reason]prometheus.Counter {
+	set := map[boot.Reason]prometheus.Counter{outcomeOther: v.WithLabelValues(outcomeOther)}
+	for _, r := range slices.Concat(values, more) {
+		set[r] = v.WithLabelValues(string(r))
+	}
+	return set
+}
 
-// Collect implements prometheus.Collector.
-func (c *healthCollector) Collect(ch chan<- prometheus.Metric) {
-	c.report().Walk(func(r health.Report) {
-		v := 0.0
-		switch r.Status {
-		case health.OK:
-			v = 1
-		case health.Degraded:
-			v = .5
-		case health.Failed, health.Blocked:
-		}
-		ch <- prometheus.MustNewConstMetric(healthDesc, prometheus.GaugeValue, v, r.Name)
-	})
+// pick is the counter of r in a set of closed.
+func pick(set map[boot.Reason]prometheus.Counter, r boot.Reason) prometheus.Counter {
+	if c, ok := set[r]; ok {
+		return c
+	}
+	return set[outcomeOther]
+}
+
+func okOr(r boot.Reason) boot.Reason {
+	if r == boot.ReasonNone {
+		return outcomeOK
+	}
+	return r
 }

@@ -82,3 +82,32 @@ func (r *Registry) Machines() int {
 	defer r.mu.Unlock()
 	return len(r.table.byID)
 }
+
+// Armed is how many machines wait for an armed boot: the next time they ask,
+// something is overwritten.
+func (r *Registry) Armed() int {
+	now := r.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, rec := range r.table.byID {
+		if a := rec.m.Assignment; a != nil && a.Mode == boot.AssignArmed && a.State == boot.AssignWaiting && now.Before(a.Expires) {
+			n++
+		}
+	}
+	return n
+}
+
+// Who is the machine that a hardware address and an identifier belong to, as far
+// as one record alone fits; product is what it told of itself. It decides
+// nothing: it is for telling people.
+func (r *Registry) Who(mac boot.MAC, guid boot.GUID) (id boot.MachineID, name, product string) {
+	s := boot.Sighting{MAC: mac, GUID: guid}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec, ok := r.table.byID[boot.Identify(r.table, s).ID]
+	if !ok {
+		return "", "", ""
+	}
+	return rec.m.ID, rec.m.Name, rec.m.Seen.Product
+}

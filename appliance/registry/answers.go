@@ -149,7 +149,9 @@ func (r *Registry) Callback(name string, cb boot.Callback, text string, a Ask) b
 	if text != "" {
 		sentence += ": " + text
 	}
-	r.tell(p.event(boot.KindCallback, reason, sentence))
+	e := p.event(boot.KindCallback, reason, sentence)
+	e.File = string(cb)
+	r.tell(e)
 	if !final {
 		return boot.ReasonNone
 	}

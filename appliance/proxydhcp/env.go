@@ -14,6 +14,12 @@ const (
 	PortBoot   = 4011 // PXE boot server
 )
 
+// ProbeClass is the user class (option 77) of a DISCOVER by which a box finds
+// out which servers are on its LAN. It is answered like that of any client, so
+// that the boxes find each other, but no machine boots behind it: it is counted
+// and nothing else is remembered or told of it.
+const ProbeClass = "bootpuck-probe"
+
 // Interface is one network interface of the box at one moment. Values and the
 // slices in them are never changed once handed over.
 type Interface struct {

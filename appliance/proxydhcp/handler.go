@@ -28,6 +28,10 @@ type Settings struct {
 	Relays      Relays
 	LenientGUID bool
 	Observe     bool // decide and log, send nothing
+	// Standby is asked before an OFFER is made to a client on the link: true
+	// leaves this client to another box on the same LAN. It must be quick and
+	// safe for concurrent use; nil answers everybody.
+	Standby func(ifname string, mac boot.MAC, xid uint32) bool
 }
 
 // Config is what a Handler and a Server are made of.
@@ -139,6 +143,7 @@ type Outbound struct {
 	Delay   time.Duration // wait so long before sending; at most MaxDelay
 
 	event    boot.Event
+	probe    bool // of another box: counted only
 	warnings []boot.Reason
 	received time.Time
 }
@@ -195,8 +200,15 @@ func (h *Handler) Handle(in Inbound, s Surroundings) (out Outbound, ok bool) {
 		History:    func(mac boot.MAC) boot.History { return h.cfg.Memory.History(mac, now) },
 		ClientPort: h.cfg.ClientPort, RelayPort: h.cfg.RelayPort,
 	})
+	if s.Settings.leaves(res) {
+		res.Reason, res.Packet = boot.ReasonStandby, nil
+	}
 	event := describe(in, res, now)
 	if res.Reason != boot.ReasonNone {
+		if res.Probe {
+			h.cfg.Counter.Silence(res.Reason)
+			return Outbound{}, false
+		}
 		h.notAnswered(res, event)
 		return Outbound{}, false
 	}
@@ -207,6 +219,9 @@ func (h *Handler) Handle(in Inbound, s Surroundings) (out Outbound, ok bool) {
 	h.mu.Lock()
 	h.limits.answered(key)
 	h.mu.Unlock()
+	if res.Probe {
+		return Outbound{Packet: res.Packet, To: res.To, Src: res.Src, IfIndex: res.IfIndex, event: event, probe: true, received: now}, true
+	}
 	if res.Ack {
 		h.cfg.Memory.Asked(res.Client.MAC, in.Source.Addr())
 	} else if h.cfg.Memory.Offered(res.Client, res.Decision, now) {
@@ -225,14 +240,29 @@ func (h *Handler) Sent(out Outbound, err error) {
 	now := h.cfg.Now()
 	e := out.event
 	e.Duration = now.Sub(out.received)
+	if err != nil && out.probe {
+		h.cfg.Counter.Silence(boot.ReasonSend)
+		return
+	}
 	if err != nil {
 		e.Kind, e.Reason, e.Text = boot.KindSilence, boot.ReasonSend, join(e.Text, err.Error())
 		h.silence(e)
 		return
 	}
 	h.cfg.Counter.Answered(e.Form, e.Duration)
+	if out.probe {
+		return
+	}
 	h.tell(e)
 	h.warn(e, out.warnings)
+}
+
+// leaves says whether a client that would get an offer is left to another box.
+// Relayed ones never are: what a twin sends to a relay is not heard here, and a
+// client that asks port 4011 has chosen this box already.
+func (s Settings) leaves(res Result) bool {
+	return s.Standby != nil && res.Reason == boot.ReasonNone && !res.Ack && !res.Relay.IsValid() &&
+		s.Standby(res.Interface, res.Client.MAC, res.Client.XID)
 }
 
 // notAnswered counts and tells a silence, and learns from what was overheard.

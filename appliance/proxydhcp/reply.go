@@ -31,6 +31,8 @@ type Result struct {
 	Warnings []boot.Reason
 	// Class is option 60 as sent: hostile text.
 	Class string
+	// Probe: another box looks for the servers of its LAN (see ProbeClass).
+	Probe bool
 	// Secs is the secs field as sent.
 	Secs uint16
 }
@@ -52,6 +54,7 @@ func Reply(raw []byte, env Env) Result {
 	}
 	res.Class = string(r.option(optClass))
 	res.Secs = r.p.NumSeconds
+	res.Probe = r.typ == typeDiscover && string(r.option(optUserClass)) == ProbeClass
 	if r.relayed() {
 		res.Relay = r.giaddr
 	}

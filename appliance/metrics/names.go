@@ -15,7 +15,7 @@ const (
 	NameResponders      = "bootpuck_responders"
 	NameStandby         = "bootpuck_standby"
 	NameLinkUp          = "bootpuck_link_up"
-	NameLinkSpeed       = "bootpuck_link_speed_bits_per_second"
+	NameLinkSpeed       = "bootpuck_link_speed_bytes_per_second"
 	NameArmed           = "bootpuck_assignments_armed"
 	NameStoreSize       = "bootpuck_store_size_bytes"
 	NameStoreWrite      = "bootpuck_store_write_duration_seconds"

@@ -97,7 +97,7 @@ var (
 	respondersDesc = desc(NameResponders, "DHCP and boot servers on the LAN besides this box, by what they do.", "role")
 	standbyDesc    = desc(NameStandby, "1 while this box leaves answering to another bootpuck.")
 	linkUpDesc     = desc(NameLinkUp, "1 while an interface of the box has a link.", "interface")
-	linkSpeedDesc  = desc(NameLinkSpeed, "Speed of the link of an interface of the box, as agreed with the switch; absent where the driver does not say.", "interface")
+	linkSpeedDesc  = desc(NameLinkSpeed, "Speed of the link of an interface of the box, as agreed with the switch, in octets per second; absent where the driver does not say.", "interface")
 	storeDesc      = desc(NameStoreSize, "Size of the state file.")
 	freeDesc       = desc(NameStateFree, "Free space on the partition that holds the state.")
 	sizeDesc       = desc(NameStateSize, "Size of the partition that holds the state.")
@@ -284,7 +284,7 @@ func collectLAN(l boot.LAN, gauge func(*prometheus.Desc, float64, ...string)) {
 		seen[name] = true
 		gauge(linkUpDesc, truth(p.Up), name)
 		if p.Up && p.Speed > 0 {
-			gauge(linkSpeedDesc, float64(p.Speed)*1e6, name)
+			gauge(linkSpeedDesc, float64(p.Speed)*1e6/8, name)
 		}
 	}
 }

@@ -59,7 +59,7 @@ type Event struct {
 	ArchKnown bool          // Arch holds a value
 	Firmware  Firmware      // who is talking; empty outside DHCP
 	Form      Form          // shape of the answer, DHCP only
-	File      string        // boot file, URL, path asked for; of a callback, its name (see Callbacks)
+	File      string        // boot file, URL, path asked for; of a callback its name (see Callbacks), of a decision action/profile, "start/" when an armed or single boot is used
 	Bytes     int64         // payload octets that were transferred
 	Duration  time.Duration // of a transfer, or from packet to reply
 	Retries   int           // retransmissions of a transfer

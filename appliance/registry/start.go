@@ -106,7 +106,9 @@ func (p *planning) begin(c boot.Choice, profile boot.Profile, target boot.Target
 	}
 	err := r.do(t, StartTimeout)
 	if err == nil {
-		r.tell(p.event(boot.KindDecision, boot.ReasonNone, p.title()+" starts "+profile.Name+" ("+string(seen.Mode)+", boot "+count(next.Used)+")"))
+		e := p.event(boot.KindDecision, boot.ReasonNone, p.title()+" starts "+profile.Name+" ("+string(seen.Mode)+", boot "+count(next.Used)+")")
+		e.File = "start/" + profile.Name
+		r.tell(e)
 		return plan, boot.ReasonNone
 	}
 	var no notDue

@@ -54,7 +54,11 @@ type Config struct {
 	// tunnels (1408) and broken paths (512); raise it only where every switch and
 	// every client takes jumbo frames.
 	MaxBlock int
-	Limits   Limits
+	// MaxBlockFor caps the block size for one address further, in octets: paths
+	// and clients that lose large packets. 0 caps nothing, less than 512 counts as
+	// 512. It must be quick and safe for concurrent use. Nil caps nothing.
+	MaxBlockFor func(addr netip.Addr) int
+	Limits      Limits
 	// Drain is how long open transfers may go on after a stop; default 3 s.
 	Drain time.Duration
 	Sink  boot.Sink
@@ -306,8 +310,20 @@ func (s *Server) datagram(ctx context.Context, conn *net.UDPConn, b, oob []byte,
 	s.cfg.Meter.TFTPActive(1)
 	s.wg.Go(func() {
 		defer s.cfg.Meter.TFTPActive(-1)
-		s.transfer(ctx, conn, t, blockLimit(s.cfg.MaxBlock, link.MTU))
+		s.transfer(ctx, conn, t, s.blockLimit(src.Addr(), link.MTU))
 	})
+}
+
+// blockLimit is the largest block for a client on an interface.
+func (s *Server) blockLimit(client netip.Addr, mtu int) int {
+	limit := blockLimit(s.cfg.MaxBlock, mtu)
+	if s.cfg.MaxBlockFor == nil {
+		return limit
+	}
+	if most := s.cfg.MaxBlockFor(client); most > 0 {
+		limit = min(limit, max(most, defaultBlock))
+	}
+	return limit
 }
 
 // refused counts a request that led to no transfer and tells of it.

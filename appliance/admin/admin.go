@@ -167,7 +167,8 @@ func orEmpty[T any](list []T) []T {
 // events answers with JSON, or with a stream when the reader asks for
 // text/event-stream. Parameters: after (sequence number), limit. A stream
 // resumes by the Last-Event-ID header.
-func (b *Box) events(w http.ResponseWriter, r *http.Request) {
+// To strangers, what machines logged is masked.
+func (b *Box) events(w http.ResponseWriter, r *http.Request, trusted bool) {
 	after, limit := uint64(0), defaultEvents
 	var err error
 	q := r.URL.Query()
@@ -190,7 +191,7 @@ func (b *Box) events(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", map[bool]string{true: typeStream, false: typeJSON}[live])
 		return
 	case !live:
-		b.history(w, after, limit)
+		b.history(w, after, limit, trusted)
 		return
 	}
 	if s := r.Header.Get("Last-Event-ID"); s != "" {
@@ -198,12 +199,12 @@ func (b *Box) events(w http.ResponseWriter, r *http.Request) {
 			after = n
 		}
 	}
-	b.stream(w, r, after, limit)
+	b.stream(w, r, after, limit, trusted)
 }
 
 // history writes past events one by one: the whole as one text would be many
 // times as large as the events are in memory, for every reader at once.
-func (b *Box) history(w http.ResponseWriter, after uint64, limit int) {
+func (b *Box) history(w http.ResponseWriter, after uint64, limit int, trusted bool) {
 	list, last := b.Journal.Since(after, limit)
 	w.Header().Set("Content-Type", typeJSON)
 	if _, err := fmt.Fprint(w, "{\n  \"events\": ["); err != nil {
@@ -211,6 +212,9 @@ func (b *Box) history(w http.ResponseWriter, after uint64, limit int) {
 	}
 	separator := "\n    "
 	for _, e := range list {
+		if !trusted {
+			e = maskEvent(e)
+		}
 		data, err := json.Marshal(e)
 		if err != nil {
 			continue // no event can be like that; the others still count
@@ -224,7 +228,7 @@ func (b *Box) history(w http.ResponseWriter, after uint64, limit int) {
 }
 
 // stream sends past events above after, then live ones until the reader leaves.
-func (b *Box) stream(w http.ResponseWriter, r *http.Request, after uint64, limit int) {
+func (b *Box) stream(w http.ResponseWriter, r *http.Request, after uint64, limit int, trusted bool) {
 	sub := b.Journal.Subscribe(r.Context())
 	if sub == nil {
 		causeBusy.problem("There are too many live readers.").write(w, r)
@@ -237,6 +241,9 @@ func (b *Box) stream(w http.ResponseWriter, r *http.Request, after uint64, limit
 			return true // was in the history already
 		}
 		after = e.Seq
+		if !trusted {
+			e = maskEvent(e)
+		}
 		data, err := json.Marshal(e)
 		if err != nil {
 			return false
@@ -310,8 +317,8 @@ func (b *Box) status(w http.ResponseWriter, _ *http.Request) {
 	list, _ := b.Journal.Since(0, maxEvents)
 	shown := make([]boot.Event, 0, statusEvents)
 	for i := len(list) - 1; i >= 0 && len(shown) < statusEvents; i-- {
-		if k := list[i].Kind; k != boot.KindSilence && k != boot.KindLease {
-			shown = append(shown, list[i])
+		if k := list[i].Kind; k != boot.KindSilence && k != boot.KindLease && k != boot.KindProgress {
+			shown = append(shown, maskEvent(list[i]))
 		}
 	}
 	b.page(w, "status", map[string]any{

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
@@ -19,6 +20,7 @@ type Backend struct {
 	Exchange Exchange
 	Trees    Trees
 	Preview  Previewer
+	Attempts Attempts
 	LAN      LANSource
 	Quirks   Quirks
 	Capture  Captures
@@ -229,6 +231,7 @@ type api struct {
 	gather    chan struct{} // places for lists
 	exchanges chan struct{} // one export or import at a time: each holds everything
 	uploads   chan struct{} // one upload at a time
+	pinning   sync.Mutex    // held while a model of machine is looked at and changed
 }
 
 // route is one operation of the API. The table of routes is what the handler is
@@ -295,6 +298,21 @@ func routes() []route {
 
 		{"GET", "/export", accessSecret, []string{typeYAML}, nil, nil, (*api).getExport},
 		{"POST", "/import", accessWrite, jsonBody, []string{typeYAML, "application/x-yaml"}, []string{"dry"}, (*api).postImport},
+
+		{"GET", "/attempts", accessOpen, []string{typeJSON, typeStream}, nil, attemptFilters, (*api).getAttempts},
+		{"GET", "/attempts/{id}", accessOpen, jsonBody, nil, nil, (*api).getAttempt},
+		{"GET", "/attempts/{id}/capture", accessSecret, []string{typePcap}, nil, []string{"redact"}, (*api).getCapture},
+		{"GET", "/doctor", accessOpen, jsonBody, nil, nil, (*api).getDoctor},
+		{"GET", "/lan", accessOpen, jsonBody, nil, nil, (*api).getLAN},
+		{"POST", "/lan/probe", accessWrite, jsonBody, nil, nil, (*api).postProbe},
+
+		{"GET", "/quirks", accessOpen, jsonBody, nil, page, (*api).listQuirks},
+		{"POST", "/quirks", accessWrite, jsonBody, jsonBody, nil, (*api).postQuirk},
+		{"GET", "/quirks/{id}", accessOpen, jsonBody, nil, nil, (*api).getQuirk},
+		{"PUT", "/quirks/{id}", accessWrite, jsonBody, jsonBody, nil, (*api).putQuirk},
+		{"DELETE", "/quirks/{id}", accessWrite, jsonBody, nil, nil, (*api).deleteQuirk},
+		{"GET", "/quirks/export", accessSecret, jsonBody, nil, nil, (*api).getQuirkFile},
+		{"POST", "/quirks/import", accessWrite, jsonBody, jsonBody, nil, (*api).postQuirkFile},
 	}
 	for _, kind := range collections {
 		query := page

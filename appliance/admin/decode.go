@@ -78,6 +78,9 @@ func acceptable(headers, answers []string) bool {
 	return false
 }
 
+// repeatable are the parameters that may be given more than once.
+var repeatable = []string{"state"}
+
 // checkQuery refuses parameters that are unknown or given twice.
 func checkQuery(r *http.Request, known []string) *Problem {
 	if len(r.URL.RawQuery) > 2048 {
@@ -92,7 +95,7 @@ func checkQuery(r *http.Request, known []string) *Problem {
 		switch {
 		case !slices.Contains(known, k):
 			errs = append(errs, boot.FieldError{Field: k, What: "no such parameter; known here: " + orNone(known)})
-		case len(v) > 1:
+		case len(v) > 1 && !slices.Contains(repeatable, k):
 			errs = append(errs, boot.FieldError{Field: k, What: "given more than once"})
 		}
 	}

@@ -43,6 +43,16 @@ func masked(v any) any {
 	return v
 }
 
+// maskEvent is an event as a stranger may see it. What a machine's system log
+// says holds at times what only that machine was given: the kernel's command
+// line, an installer's answers.
+func maskEvent(e boot.Event) boot.Event {
+	if e.Kind == boot.KindSyslog && e.Text != "" {
+		e.Text = Masked
+	}
+	return e
+}
+
 func maskMap(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return m

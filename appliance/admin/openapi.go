@@ -34,7 +34,7 @@ func (a *api) getOpenAPI(w http.ResponseWriter, c *call) {
 }
 
 func (a *api) getStatus(w http.ResponseWriter, c *call) { a.statusJSON(w, c.Request) }
-func (a *api) getEvents(w http.ResponseWriter, c *call) { a.events(w, c.Request) }
+func (a *api) getEvents(w http.ResponseWriter, c *call) { a.events(w, c.Request, c.trusted) }
 
 // queryValues reads the parameters; unlike URL.Query it finds fault with
 // malformed ones.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
@@ -28,12 +29,15 @@ const (
 	causeNotAcceptable Cause = "not_acceptable"
 	causeTimeout       Cause = "timeout"
 	causeInUse         Cause = "in_use"
+	causeObserve       Cause = "observe"
+	causeGone          Cause = "gone"
 	causeExists        Cause = "exists"
 	causeRevision      Cause = "revision"
 	causeTooLarge      Cause = "too_large"
 	causeMediaType     Cause = "media_type"
 	causeFields        Cause = "fields"
 	causeArchive       Cause = "archive"
+	causeSignature     Cause = "signature"
 	causeCondition     Cause = "condition_required"
 	causeInternal      Cause = "internal"
 	causeBusy          Cause = "busy"
@@ -57,12 +61,15 @@ var causes = map[Cause]struct {
 	causeNotAcceptable: {http.StatusNotAcceptable, "No acceptable form of the answer"},
 	causeTimeout:       {http.StatusRequestTimeout, "The body did not arrive in time"},
 	causeInUse:         {http.StatusConflict, "Still in use"},
+	causeObserve:       {http.StatusConflict, "Not in observe mode"},
+	causeGone:          {http.StatusGone, "It is not kept any more"},
 	causeExists:        {http.StatusPreconditionFailed, "It exists already"},
 	causeRevision:      {http.StatusPreconditionFailed, "Changed by somebody else meanwhile"},
 	causeTooLarge:      {http.StatusRequestEntityTooLarge, "Too large"},
 	causeMediaType:     {http.StatusUnsupportedMediaType, "The body's form is not understood"},
 	causeFields:        {http.StatusUnprocessableEntity, "Some fields are wrong"},
 	causeArchive:       {http.StatusUnprocessableEntity, "The archive is refused"},
+	causeSignature:     {http.StatusUnprocessableEntity, "The signature is not one that counts here"},
 	causeCondition:     {http.StatusPreconditionRequired, "Say which revision you mean"},
 	causeInternal:      {http.StatusInternalServerError, "Something went wrong in the box"},
 	causeBusy:          {http.StatusServiceUnavailable, "The box is busy"},
@@ -81,7 +88,8 @@ type Problem struct {
 	Errors []ProblemField `json:"errors,omitempty"`
 	By     []string       `json:"by,omitempty"` // in_use: the documents that refer to it
 
-	etag string // of what is there, for the client to look at
+	etag  string        // of what is there, for the client to look at
+	retry time.Duration // when to ask again; 0: the usual time
 }
 
 // ProblemField says what is wrong with one field of a document, or with one
@@ -98,6 +106,9 @@ func (c Cause) problem(detail string) *Problem {
 	k := causes[c]
 	return &Problem{Type: "urn:bootpuck:problem:" + string(c), Title: k.title, Status: k.status, Detail: detail, Reason: c}
 }
+
+// retryAfter is when a caller should ask again that was told to wait.
+const retryAfter = 5 * time.Second
 
 // write sends the problem.
 func (p *Problem) write(w http.ResponseWriter, r *http.Request) {
@@ -118,7 +129,7 @@ func (p *Problem) write(w http.ResponseWriter, r *http.Request) {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="bootpuck"`)
 	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", "5")
+		h.Set("Retry-After", strconv.Itoa(int(cmp.Or(p.retry, retryAfter).Seconds())))
 	case http.StatusRequestTimeout, http.StatusRequestEntityTooLarge:
 		// The rest of the body is not wanted; nothing else can come over this
 		// connection.
@@ -204,13 +215,35 @@ func (a *api) explain(what string, err error) *Problem {
 	case errors.As(err, &fields) && len(fields) > 0:
 		return fieldsProblem(fields)
 	case errors.As(err, &because):
-		if because.Reason() == boot.ReasonStateFull {
-			return causeStateFull.problem(because.Reason().Text())
-		}
-		return causeState.problem(because.Reason().Text())
+		return reasonProblem(because.Reason(), err)
 	}
 	if a.Log != nil {
 		a.Log.Error("the API could not do what was asked", slog.String("component", "admin"), slog.String("what", what), slog.Any("err", err))
 	}
 	return causeInternal.problem("The box's log says more.")
+}
+
+// reasonProblem turns a reason of the rooms into what the caller is told. Most
+// of them say why nothing can be stored.
+func reasonProblem(r boot.Reason, err error) *Problem {
+	cause := causeState
+	switch r {
+	case boot.ReasonStateFull:
+		cause = causeStateFull
+	case boot.ReasonProbeBusy:
+		p := causeBusy.problem(r.Text())
+		p.retry = time.Minute
+		return p
+	case boot.ReasonProbeOff:
+		cause = causeObserve
+	case boot.ReasonCaptureGone:
+		cause = causeGone
+	case boot.ReasonQuirkSignature:
+		// The key that did sign is what the caller has to look at.
+		return causeSignature.problem(fmt.Sprintf("%s (%v)", r.Text(), err))
+	case boot.ReasonQuirkFile:
+		return fieldsProblem(boot.FieldErrors{{Field: "(file)", What: err.Error()}})
+	default:
+	}
+	return cause.problem(r.Text())
 }

@@ -40,11 +40,20 @@ type result struct {
 type figure struct{ what, value, goal string }
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == bareArg {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		if err := bare(ctx); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+			os.Exit(1) //nolint:gocritic // nothing is left to be undone
+		}
+		return
+	}
 	var o options
 	flag.StringVar(&o.bootpuck, "bootpuck", ".build/bin/bootpuck", "the program to measure")
 	flag.IntVar(&o.rounds, "rounds", 5, "alternating rounds")
 	flag.DurationVar(&o.seconds, "for", 3*time.Second, "length of one measurement")
-	flag.StringVar(&o.only, "only", "", "memory, machines, dhcp, tftp or http; empty: all")
+	flag.StringVar(&o.only, "only", "", "memory, machines, dhcp, events, tftp or http; empty: all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -66,7 +75,7 @@ func run(ctx context.Context, o options) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"memory", b.memory}, {"machines", b.machines}, {"dhcp", b.dhcp}, {"tftp", b.tftp}, {"http", b.http}} {
+	}{{"memory", b.memory}, {"machines", b.machines}, {"dhcp", b.dhcp}, {"events", b.events}, {"tftp", b.tftp}, {"http", b.http}} {
 		if o.only != "" && o.only != part.name {
 			continue
 		}

@@ -170,7 +170,7 @@ func moment(s string, now time.Time) (time.Time, error) {
 	return now.Add(-ago), nil
 }
 
-// fits says whether an attempt is one that the query asks for.
+// fits says whether an attempt is one that the query asks for, as List does.
 func fits(q journal.AttemptQuery, t *boot.Attempt) bool {
 	switch {
 	case q.Machine != "" && t.Machine != q.Machine,
@@ -178,7 +178,7 @@ func fits(q journal.AttemptQuery, t *boot.Attempt) bool {
 		len(q.States) > 0 && !slices.Contains(q.States, t.State),
 		q.Verdict != "" && !slices.ContainsFunc(t.Verdicts, func(v boot.Verdict) bool { return v.Name == q.Verdict }),
 		!q.Since.IsZero() && t.Last.Before(q.Since),
-		!q.Until.IsZero() && t.Start.After(q.Until):
+		!q.Until.IsZero() && !t.Start.Before(q.Until):
 		return false
 	}
 	return true

@@ -33,12 +33,16 @@ type fake struct {
 	approved []string
 	trees    map[string]Tree
 	imported []string
+	attempts *fakeAttempts
+	lan      *fakeLAN
+	quirks   *fakeQuirks
 }
 
 func newFake() *fake {
 	t := time.Date(2026, 1, 31, 15, 4, 5, 0, time.UTC)
 	f := &fake{
 		docs: map[string]map[string]Doc{}, used: map[string][]string{}, requests: map[string]Request{}, trees: map[string]Tree{},
+		attempts: newFakeAttempts(), lan: newFakeLAN(), quirks: newFakeQuirks(),
 	}
 	guid, err := boot.ParseGUID("11111111-2222-3333-4444-555555555555")
 	if err != nil {
@@ -413,7 +417,10 @@ func newAPI() (*Box, *fake) {
 	b := newBox()
 	b.Token = func() string { return testToken }
 	b.Settings = func() any { return map[string]any{"version": 1, "http": ":80"} }
-	b.Backend = Backend{Registry: f, Exchange: fakeExchange{f}, Trees: fakeTrees{f}, Preview: f}
+	b.Backend = Backend{
+		Registry: f, Exchange: fakeExchange{f}, Trees: fakeTrees{f}, Preview: f,
+		Attempts: f.attempts, LAN: f.lan, Quirks: f.quirks, Capture: fakeCaptures{"a2"},
+	}
 	return b, f
 }
 

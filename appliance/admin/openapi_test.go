@@ -29,6 +29,7 @@ func init() {
 	for t := range archives {
 		openapi3filter.RegisterBodyDecoder(t, openapi3filter.FileBodyDecoder)
 	}
+	openapi3filter.RegisterBodyDecoder(typePcap, openapi3filter.FileBodyDecoder)
 }
 
 // description is the document as it is served.
@@ -157,7 +158,7 @@ func TestOpenAPIMethods(t *testing.T) {
 			}
 		}
 		slices.Sort(want)
-		target := prefix + strings.NewReplacer("{name}", "x", "{code}", "x").Replace(path)
+		target := prefix + strings.NewReplacer("{name}", "x", "{code}", "x", "{id}", "x").Replace(path)
 		for _, m := range []string{"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "PROPFIND"} {
 			r, text := ask(t, h, m, target, "")
 			if m != "OPTIONS" && slices.Contains(want, m) {
@@ -299,6 +300,41 @@ func exercises() []exercise {
 		exercise{op: "DELETE /trees/{name}", status: 404, target: "/trees/missing"},
 		exercise{op: "DELETE /trees/{name}", status: 409, target: "/trees/deb"},
 		exercise{op: "DELETE /trees/{name}", status: 412, target: "/trees/idle", header: []string{`If-Match: "x"`}},
+		exercise{op: "GET /attempts", status: 200},
+		exercise{op: "GET /attempts", status: 200, target: "/attempts?machine=m2&mac=52-54-00-00-00-12&state=stalled,failed&state=running&verdict=tftp_large_blocks&since=3d&until=2099-01-01T00:00:00Z&limit=1"},
+		exercise{op: "GET /attempts", status: 200, target: "/attempts?limit=1&after=a3"},
+		exercise{op: "GET /attempts", status: 400, target: "/attempts?limit=0"},
+		exercise{op: "GET /attempts/{id}", status: 200, target: "/attempts/a2"},
+		exercise{op: "GET /attempts/{id}", status: 200, target: "/attempts/a1", header: []string{"-Authorization"}},
+		exercise{op: "GET /attempts/{id}", status: 404, target: "/attempts/missing"},
+		exercise{op: "GET /attempts/{id}/capture", status: 200, target: "/attempts/a2/capture?redact=true"},
+		exercise{op: "GET /attempts/{id}/capture", status: 404, target: "/attempts/missing/capture"},
+		exercise{op: "GET /attempts/{id}/capture", status: 410, target: "/attempts/a1/capture"},
+		exercise{op: "GET /attempts/{id}/capture", status: 401, target: "/attempts/a2/capture", header: []string{"-Authorization"}},
+		exercise{op: "GET /doctor", status: 200},
+		exercise{op: "GET /lan", status: 200},
+		exercise{op: "POST /lan/probe", status: 200},
+		exercise{op: "POST /lan/probe", status: 409, setup: func(f *fake) { f.lan.err = because(boot.ReasonProbeOff) }},
+		exercise{op: "POST /lan/probe", status: 503, setup: func(f *fake) { f.lan.err = because(boot.ReasonProbeBusy) }},
+		exercise{op: "GET /quirks", status: 200, target: "/quirks?limit=1"},
+		exercise{op: "POST /quirks", status: 201, body: `{"class":"PXEClient","oui":"525400","product":"x","shape":{"form":"direct","loader":"native","delay_ns":300000000,"blocksize":512,"no_priority":true},"note":"n"}`},
+		exercise{op: "POST /quirks", status: 200, body: `{"class":"c","oui":"52:54:00","shape":{}}`, setup: func(f *fake) { _, _ = f.quirks.PinModel("c", "52:54:00", "", boot.Shape{}, "") }},
+		exercise{op: "POST /quirks", status: 422, body: `{"nonsense":1,"class":"c","shape":{}}`},
+		exercise{op: "GET /quirks/{id}", status: 200, target: "/quirks/00aa"},
+		exercise{op: "GET /quirks/{id}", status: 404, target: "/quirks/missing"},
+		exercise{op: "PUT /quirks/{id}", status: 200, target: "/quirks/00bb", body: `{"shape":{"delay_ns":1000000000}}`},
+		exercise{op: "PUT /quirks/{id}", status: 200, target: "/quirks/00bb", body: `{"shape":{"form":"two-step"},"note":"x"}`, header: []string{"If-Match: *"}},
+		exercise{op: "PUT /quirks/{id}", status: 404, target: "/quirks/missing", body: `{"shape":{}}`},
+		exercise{op: "PUT /quirks/{id}", status: 412, target: "/quirks/00aa", body: `{"shape":{}}`, header: []string{`If-Match: "7"`}},
+		exercise{op: "PUT /quirks/{id}", status: 422, target: "/quirks/00aa", body: `{"nonsense":1,"shape":{}}`},
+		exercise{op: "PUT /quirks/{id}", status: 428, target: "/quirks/00aa", body: `{"shape":{}}`},
+		exercise{op: "DELETE /quirks/{id}", status: 204, target: "/quirks/00aa"},
+		exercise{op: "DELETE /quirks/{id}", status: 404, target: "/quirks/missing"},
+		exercise{op: "DELETE /quirks/{id}", status: 412, target: "/quirks/00aa", header: []string{`If-Match: "7"`}},
+		exercise{op: "GET /quirks/export", status: 200},
+		exercise{op: "POST /quirks/import", status: 200, body: `{"bootpuck_quirks":1}`},
+		exercise{op: "POST /quirks/import", status: 422, body: `{"key":"forged"}`},
+		exercise{op: "POST /quirks/import", status: 422, body: `{"key":"broken"}`},
 		exercise{op: "GET /export", status: 200},
 		exercise{op: "GET /export", status: 401, header: []string{"-Authorization"}},
 		exercise{op: "POST /import", status: 200, target: "/import?dry=1", body: "version: 1\n", header: []string{yaml}},
@@ -404,6 +440,8 @@ func schemaTypes() map[string]reflect.Type {
 		"Approve": reflect.TypeFor[approveBody](), "Request": reflect.TypeFor[Request](), "Decision": reflect.TypeFor[Decision](),
 		"Preview": reflect.TypeFor[previewDoc](), "Tree": reflect.TypeFor[Tree](), "ImportResult": reflect.TypeFor[importResult](),
 		"Interface": reflect.TypeFor[Interface](), "Responder": reflect.TypeFor[Responder](), "Problem": reflect.TypeFor[Problem](),
+		"Attempt": reflect.TypeFor[boot.Attempt](), "Doctor": reflect.TypeFor[doctorDoc](), "LAN": reflect.TypeFor[boot.LAN](),
+		"Quirk": reflect.TypeFor[Quirk](), "Model": reflect.TypeFor[modelBody](),
 	}
 }
 
@@ -415,12 +453,12 @@ func TestOpenAPISchemas(t *testing.T) {
 	if len(c.enums["TargetKind"]) != len(boot.TargetKinds()) || len(c.enums["Cause"]) != len(causes) {
 		t.Fatalf("the constants were not found: %v", c.enums)
 	}
-	for name, typ := range schemaTypes() {
-		c.check(name, &openapi3.SchemaRef{Ref: "#/components/schemas/" + name, Value: doc.Components.Schemas[name].Value}, typ)
-	}
 	// Made by hand or by the list writer.
 	for _, name := range []string{"Status", "Event", "EventList"} {
 		c.seen[name] = true
+	}
+	for name, typ := range schemaTypes() {
+		c.check(name, &openapi3.SchemaRef{Ref: "#/components/schemas/" + name, Value: doc.Components.Schemas[name].Value}, typ)
 	}
 	for name, s := range doc.Components.Schemas {
 		if !c.seen[name] && !strings.HasSuffix(name, "List") {

@@ -159,6 +159,7 @@ type Client struct {
 	XID       uint32
 	GUID      GUID // zero when absent or unusable
 	Class     Class
+	Vendor    string // option 60 as sent, cut to MaxVendor octets: a stranger's text
 	Firmware  Firmware
 	Arch      Arch
 	ArchKnown bool   // an architecture was found in option 93 or the class string
@@ -171,6 +172,20 @@ type Client struct {
 	Relayed      bool
 }
 
+// MaxVendor bounds Client.Vendor, in octets.
+const MaxVendor = 64
+
+// Model is what a client reveals of its make before it boots: the vendor class
+// and the maker of its network card. iPXE is told apart from the firmware under
+// it, which may send the very same class.
+func (c Client) Model() (class, oui string) {
+	class = c.Vendor
+	if c.Firmware == FirmwareIPXE {
+		class = "iPXE " + class
+	}
+	return class, c.MAC.Vendor()
+}
+
 // CanHTTP says whether the client can fetch its next stage by HTTP.
 func (c Client) CanHTTP() bool {
 	return c.Firmware == FirmwareHTTP || c.Firmware == FirmwareIPXE && c.IPXE.Has(FeatureHTTP) || c.Ours
@@ -179,7 +194,7 @@ func (c Client) CanHTTP() bool {
 // NewClient reads a client from the facts of its request. It never fails:
 // what is missing or malformed stays zero and the caller's rules decide.
 func NewClient(f Facts) Client {
-	c := Client{MAC: f.MAC, XID: f.XID, Class: ClassOf(f.Class), Relayed: f.Relayed}
+	c := Client{MAC: f.MAC, XID: f.XID, Class: ClassOf(f.Class), Vendor: f.Class[:min(len(f.Class), MaxVendor)], Relayed: f.Relayed}
 	if len(f.GUID) == 17 && f.GUID[0] == 0 {
 		c.GUID = GUIDFromOption97([16]byte(f.GUID[1:]))
 	}

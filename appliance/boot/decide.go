@@ -79,6 +79,10 @@ type Policy struct {
 	// decided about the machine: silence, or another first stage. Nil adds
 	// nothing. It is called for every DHCP packet and must not block.
 	Machines func(c Client, r Rule) Rule
+	// Quirks is the shape that clients of this model are known to need; pinned
+	// when the operator wants it and no other. Nil knows none. It is called for
+	// every answer and must not block.
+	Quirks func(c Client) (s Shape, pinned bool)
 }
 
 // DefaultForm is the style that a UEFI PXE client is offered first. Measured
@@ -95,9 +99,16 @@ type History struct {
 	Loaded bool          // since then it fetched something by TFTP or HTTP
 	Worked Form          // the style that last led to a download
 	Age    time.Duration // since the last offer
+	// Settled: the request follows an offer, so what was offered stays.
+	Settled bool
 	// Client of the last offer, for boot-server requests that leave out what
 	// the DISCOVER said (Raspberry Pi 4, iPXE's menu request).
 	Last Client
+
+	now       time.Time
+	addressed bool // since the last offer the site's DHCP server offered it an address
+	option60  bool // and said in it that it is a boot server itself
+	rounds    [programs]round
 }
 
 // RecentOffer is how long an offer vouches for a request that no longer says
@@ -122,6 +133,11 @@ type Decision struct {
 	Prefix     string
 	Delay      time.Duration
 	Warning    Reason // something to tell the operator besides
+	Shape      Shape  // how it differs from the box's default
+	Move       Move   // why the shape is another one than before; zero when it is not
+
+	ladder Ladder
+	seed   Shape
 }
 
 // ScriptPath is the short path of the boot script: DHCP carries it, and
@@ -153,19 +169,26 @@ func Decide(c Client, p Policy, h History, at netip.Addr, now time.Time) Decisio
 		return d
 	}
 	file, loader := rule.File, ""
-	if info, _ := arch.Info(); archKnown {
+	info, _ := arch.Info()
+	if archKnown {
 		loader = info.Loader
 	}
+	native := nativeOf(loader)
 	if isIPXE(file) {
 		// A rule that names another build of iPXE is about the first stage. To
 		// an iPXE that has no need of one it would be a loop.
-		file, loader = "", file
+		file, loader, native = "", file, ""
 	}
 	if file == "" && loader == "" {
 		return Decision{Reason: ReasonArch}
 	}
+	o := p.open(c, rule, info.Platform, file == "" && native != "" && p.has(native))
+	d.form(c, p, h, o)
+	if d.Shape.Variant == VariantNative {
+		loader = native
+	}
 	if c.Firmware == FirmwareIPXE {
-		d.Form, d.Priority = FormScript, !p.NoPriority && !rule.NoPriority
+		d.Form, d.Priority = FormScript, o.Priority && !d.Shape.NoPriority
 		switch {
 		case file != "":
 			d.File = p.absolute(file, at, c.CanHTTP())
@@ -193,8 +216,9 @@ func Decide(c Client, p Policy, h History, at netip.Addr, now time.Time) Decisio
 		return d
 	}
 	d.File = file
-	info, _ := arch.Info()
-	d.Form = pxeForm(info.Platform, rule.Form, p.FirstForm, c.XID, h)
+	if d.Form = rule.Form; d.Form == FormNone {
+		d.Form = o.style(d.Shape.Form)
+	}
 	return d
 }
 
@@ -210,35 +234,57 @@ func isIPXE(file string) bool {
 	return false
 }
 
-// pxeForm chooses between the two PXE styles. BIOS ROMs always get the direct
-// one. For UEFI, what worked for this machine goes first; a client that repeats
-// its transaction, or comes back without having followed the last offer to a
-// download, gets the other style.
-func pxeForm(platform Platform, pinned, first Form, xid uint32, h History) Form {
-	if pinned != FormNone {
-		return pinned
+// open says which shapes of answer there are for a client.
+func (p Policy) open(c Client, rule Rule, platform Platform, native bool) Open {
+	o := Open{First: FormDirect, Delay: rule.Delay == 0, Native: native}
+	if platform == PlatformUEFI {
+		if o.First = p.FirstForm; o.First == FormNone {
+			o.First = DefaultForm
+		}
 	}
-	if platform != PlatformUEFI {
-		return FormDirect
+	switch c.Firmware {
+	case FirmwareUEFI:
+		o.Forms = rule.Form == FormNone && platform == PlatformUEFI
+	case FirmwareBIOS:
+		// Nearly every ROM wants the direct offer: the style is the last thing to
+		// be changed.
+		o.Forms, o.Early = rule.Form == FormNone && platform == PlatformBIOS, true
+	case FirmwareHTTP:
+	case FirmwareIPXE:
+		o.Delay, o.Priority = false, !p.NoPriority && !rule.NoPriority
+	case FirmwareRPi, FirmwareOther, FirmwareUnknown:
+		o.Delay, o.Native = false, false
 	}
-	if first == FormNone {
-		first = DefaultForm
+	return o
+}
+
+// form chooses the shape. What worked for this machine goes first, then what its
+// model needs, then the default; a client that repeats its transaction, or comes
+// back without having followed the last offer to a download, gets another one.
+func (d *Decision) form(c Client, p Policy, h History, o Open) {
+	fixed := false
+	if p.Quirks != nil {
+		d.seed, fixed = p.Quirks(c)
+		d.seed.Form = o.plain(d.seed.Form)
 	}
-	if h.Worked != FormNone {
-		first = h.Worked
+	d.ladder, d.Move = h.shape(c, d.seed, fixed, o)
+	d.Shape = d.ladder.Shape
+	// What a rule says, and what the box does not have, no shape changes.
+	if !o.Forms {
+		d.Shape.Form = FormNone
 	}
-	if h.Form == FormNone {
-		return first
+	if !o.Delay {
+		d.Shape.Delay = 0
 	}
-	switch {
-	case h.XID == xid && h.Age < SamePacket:
-		return h.Form
-	case h.XID == xid && !h.Loaded:
-		return h.Form.other()
-	case h.XID != xid && !h.Loaded && h.Worked == FormNone:
-		return h.Form.other()
+	if !o.Native {
+		d.Shape.Variant = VariantDefault
 	}
-	return first
+	if !o.Priority {
+		d.Shape.NoPriority = false
+	}
+	if !h.Settled {
+		d.Delay = max(d.Delay, d.Shape.Delay)
+	}
 }
 
 func (f Form) other() Form {

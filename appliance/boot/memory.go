@@ -31,6 +31,21 @@ type memory struct {
 	at     time.Time // of the last offer
 	stage1 [loopLimit]time.Time
 	looped time.Time // when a loop was last reported
+
+	rounds    [programs]round
+	current   program // who was last offered something
+	addressed bool    // since then the site's DHCP server offered it an address
+	option60  bool    // and said in it that it is a boot server itself
+	started   noted   // first stage that has not been heard of since it was fetched
+	silences  int     // first stages in a row that were not heard of
+	stalls    int     // transfers in a row of which nothing arrived
+	whole     int     // block size with which a whole file arrived
+}
+
+// noted is a first stage on its way.
+type noted struct {
+	at  time.Time // when it was there; zero: nothing is waited for
+	who program   // whom it was offered to
 }
 
 // loopLimit and loopWindow are the loop guard: more than three identical first
@@ -57,10 +72,16 @@ func (m *Memory) History(mac MAC, now time.Time) History {
 		return History{}
 	}
 	r := e.Value.(*memory)
-	return History{
+	h := History{
 		XID: r.xid, Form: r.form, Asked: r.asked, Loaded: r.loaded,
 		Worked: r.worked, Age: now.Sub(r.at), Last: r.last,
+		now: now, addressed: r.addressed, option60: r.option60, rounds: r.rounds,
 	}
+	if r.overdue(now) {
+		lost := &h.rounds[r.started.who]
+		lost.lost = lost.lost || r.suspect(r.started.who, r.silences+1)
+	}
+	return h
 }
 
 // Offered records that d was sent to c in answer to a DISCOVER. loop is true
@@ -69,6 +90,7 @@ func (m *Memory) Offered(c Client, d Decision, now time.Time) (loop bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.touch(c.MAC)
+	r.offered(c, d, now)
 	r.last, r.at = c, now
 	// Only UEFI has a choice of style; a machine that boots as BIOS in between
 	// says nothing about its UEFI.
@@ -85,6 +107,9 @@ func (m *Memory) Offered(c Client, d Decision, now time.Time) (loop bool) {
 		return false
 	}
 	r.looped = now
+	if c.Firmware == FirmwareIPXE {
+		r.rounds[programIPXE].looping = true
+	}
 	return true
 }
 
@@ -103,7 +128,9 @@ func (m *Memory) Leased(mac MAC, addr netip.Addr) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, known := m.byMAC[mac]; known { // strangers that never asked to boot are not kept
-		m.place(m.touch(mac), addr)
+		r := m.touch(mac)
+		r.addressed = true
+		m.place(r, addr)
 	}
 }
 
@@ -117,6 +144,7 @@ func (m *Memory) Loaded(addr netip.Addr) {
 		return
 	}
 	r := e.Value.(*memory)
+	r.fetches()
 	r.loaded = true
 	if r.form != FormNone {
 		r.worked = r.form

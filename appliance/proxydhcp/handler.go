@@ -143,6 +143,7 @@ type Outbound struct {
 	Delay   time.Duration // wait so long before sending; at most MaxDelay
 
 	event    boot.Event
+	move     boot.Move
 	probe    bool // of another box: counted only
 	warnings []boot.Reason
 	received time.Time
@@ -230,7 +231,7 @@ func (h *Handler) Handle(in Inbound, s Surroundings) (out Outbound, ok bool) {
 	return Outbound{
 		Packet: res.Packet, To: res.To, Src: res.Src, IfIndex: res.IfIndex,
 		Delay: min(max(res.Decision.Delay, 0), MaxDelay),
-		event: event, warnings: res.Warnings, received: now,
+		event: event, move: res.Decision.Move, warnings: res.Warnings, received: now,
 	}, true
 }
 
@@ -254,6 +255,11 @@ func (h *Handler) Sent(out Outbound, err error) {
 		return
 	}
 	h.tell(e)
+	if out.move != (boot.Move{}) {
+		q := e
+		q.Kind, q.Reason, q.Text, q.Duration = boot.KindQuirk, out.move.Reason, out.move.Text(), 0
+		h.tell(q)
+	}
 	h.warn(e, out.warnings)
 }
 
@@ -349,6 +355,10 @@ func describe(in Inbound, res Result, now time.Time) boot.Event {
 	}
 	if res.Ack {
 		e.Kind = boot.KindAck
+	}
+	if !res.Decision.Shape.IsZero() {
+		shape := res.Decision.Shape
+		e.Shape = &shape
 	}
 	if res.Relay.IsValid() {
 		e.Text = "through the relay " + res.Relay.String()

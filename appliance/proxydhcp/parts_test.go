@@ -333,10 +333,20 @@ func TestStory(t *testing.T) {
 	for _, e := range b.events {
 		kinds = append(kinds, e.Kind)
 	}
-	if want := []boot.Kind{boot.KindOffer, boot.KindOffer, boot.KindLease, boot.KindAck, boot.KindOffer}; !slices.Equal(kinds, want) {
+	if want := []boot.Kind{boot.KindOffer, boot.KindOffer, boot.KindQuirk, boot.KindLease, boot.KindAck, boot.KindOffer}; !slices.Equal(kinds, want) {
 		t.Errorf("events %v, want %v", kinds, want)
 	}
-	if lease := b.events[2]; lease.Addr != client || lease.Reason != boot.ReasonType || lease.Text != "from the DHCP server 192.0.2.1" || lease.Arch != 7 {
+	twoStep := boot.Shape{Form: boot.FormTwoStep}
+	if q := b.events[2]; q.Text != "the machine asked again without following the offer: now two-step offer, before the default" ||
+		q.MAC != d7().mac() || q.Reason != boot.ReasonNone || q.Shape == nil || *q.Shape != twoStep {
+		t.Errorf("%+v", q)
+	}
+	for i, want := range []*boot.Shape{nil, &twoStep, &twoStep, nil, &twoStep, &twoStep} {
+		if got := b.events[i].Shape; (got == nil) != (want == nil) || got != nil && *got != *want {
+			t.Errorf("event %d has the shape %v, want %v", i, got, want)
+		}
+	}
+	if lease := b.events[3]; lease.Addr != client || lease.Reason != boot.ReasonType || lease.Text != "from the DHCP server 192.0.2.1" || lease.Arch != 7 {
 		t.Errorf("%+v", lease)
 	}
 }

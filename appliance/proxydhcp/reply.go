@@ -72,7 +72,9 @@ func Reply(raw []byte, env Env) Result {
 	}
 	ack := r.typ != typeDiscover
 	res.Client = e.client(r)
-	d := boot.Decide(res.Client, e.Policy, e.history(r.mac), at, e.Now)
+	past := e.history(r.mac)
+	past.Settled = ack
+	d := boot.Decide(res.Client, e.Policy, past, at, e.Now)
 	res.Decision, res.Ack = d, ack
 	switch {
 	case d.Reason != boot.ReasonNone:

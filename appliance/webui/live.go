@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -83,14 +84,16 @@ func (h *hub) leave(of string, v *view) {
 }
 
 // look returns the parts of the view, rendered not longer than pace ago.
-func (h *hub) look(v *view, path, query string) []fragment {
+func (h *hub) look(v *view, u *url.URL) []fragment {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now() // for measuring only; what is shown has the box's time
 	if v.parts != nil && now.Sub(v.made) < pace {
 		return v.parts
 	}
-	v.parts, v.made = renderParts(h.site.page(path, query)), now
+	p := h.site.page(u)
+	p.Parts = slices.DeleteFunc(p.Parts, func(p part) bool { return p.Fixed })
+	v.parts, v.made = renderParts(p), now
 	return v.parts
 }
 
@@ -98,7 +101,7 @@ func (h *hub) look(v *view, path, query string) []fragment {
 func (h *hub) serve(w http.ResponseWriter, r *http.Request) {
 	of := r.URL.Query().Get("of")
 	u, err := url.Parse(of)
-	if err != nil || len(of) > 1000 || u.IsAbs() || u.Host != "" || h.site.page(u.Path, u.RawQuery).Live == "" {
+	if err != nil || len(of) > 1000 || u.IsAbs() || u.Host != "" || h.site.page(u).Live == "" {
 		http.Error(w, "of: want the address of a page with live parts, like /live?of=/", http.StatusBadRequest)
 		return
 	}
@@ -124,7 +127,7 @@ func (h *hub) serve(w http.ResponseWriter, r *http.Request) {
 	s := &stream{w: w, rc: http.NewResponseController(w), seed: maphash.MakeSeed(), sent: map[string]uint64{}}
 	// The server's own deadline is for requests, and this one never ends.
 	_ = s.rc.SetReadDeadline(time.Time{})
-	s.follow(ctx, updates, func() []fragment { return h.look(v, u.Path, u.RawQuery) })
+	s.follow(ctx, updates, func() []fragment { return h.look(v, u) })
 }
 
 // busy turns a live reader away; its page stays readable and tries again.

@@ -18,7 +18,36 @@ var embedded embed.FS
 
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"asset": assetURL,
+	"mark":  markOf,
+	"n":     func(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) },
+	"key":   legendGlyph,
 }).ParseFS(embedded, "templates/*.html"))
+
+// markOf is the sign of a tone. It stands before the words, so that nothing is
+// told by colour alone.
+func markOf(tone string) template.HTML {
+	switch tone {
+	case toneGood:
+		return `<span class="mark" aria-hidden="true">✓</span>`
+	case toneBad:
+		return `<span class="mark" aria-hidden="true">✗</span>`
+	case toneWarn:
+		return `<span class="mark" aria-hidden="true">!</span>`
+	case toneNow:
+		return `<span class="mark" aria-hidden="true">▸</span>`
+	default:
+		return `<span class="mark" aria-hidden="true">–</span>`
+	}
+}
+
+// legendGlyph is a mark in the legend.
+func legendGlyph(shape, class string) glyph {
+	g := glyph{Shape: shape, Class: class}
+	if shape == shapeBar {
+		g.X, g.Y, g.W, g.H = -7, -4, 14, 8
+	}
+	return g
+}
 
 // fragment is one part of a page, rendered.
 type fragment struct {

@@ -92,7 +92,7 @@ func Handler(src Source) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range routes {
 		mux.HandleFunc("GET "+r.pattern, func(w http.ResponseWriter, req *http.Request) {
-			s.serve(w, s.page(req.URL.Path, req.URL.RawQuery))
+			s.serve(w, s.page(req.URL))
 		})
 	}
 	mux.HandleFunc("GET /live", s.live.serve)
@@ -103,7 +103,7 @@ func Handler(src Source) http.Handler {
 			http.Error(w, "only GET and HEAD are answered here", http.StatusMethodNotAllowed)
 			return
 		}
-		s.serve(w, missing(s.src.Box(), "There is no such page."))
+		s.serve(w, notice(s.src.Box(), http.StatusNotFound, "Not found", "There is no such page."))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		h := w.Header()

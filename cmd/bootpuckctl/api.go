@@ -106,6 +106,12 @@ type event struct {
 	DurationMS float64   `json:"duration_ms"`
 	Retries    int       `json:"retries"`
 	Text       string    `json:"text"`
+	Total      int64     `json:"total"`
+	Block      int       `json:"blocksize"`
+	Attempt    string    `json:"attempt"`
+
+	Foreign *foreignPacket `json:"foreign"`
+	Shape   *shape         `json:"shape"`
 }
 
 func runEvents(c *call) error {
@@ -116,12 +122,7 @@ func runEvents(c *call) error {
 	path := "/api/v1/events?limit=" + strconv.Itoa(n)
 	show := func(raw []byte) error {
 		if c.on("json") {
-			var b bytes.Buffer
-			if err := json.Compact(&b, raw); err != nil {
-				return fmt.Errorf("read an event: %w", err)
-			}
-			fmt.Fprintln(c.out, b.String())
-			return nil
+			return c.printLine(raw)
 		}
 		var e event
 		if err := json.Unmarshal(raw, &e); err != nil {
@@ -163,8 +164,8 @@ func (c *call) stream(path string, show func([]byte) error) error {
 		return err
 	}
 	defer r.Body.Close()
-	if r.StatusCode != http.StatusOK {
-		return fmt.Errorf("the box answered %s", r.Status)
+	if err := c.checkStream(r); err != nil {
+		return err
 	}
 	lines := bufio.NewScanner(r.Body)
 	lines.Buffer(nil, 1<<20)
@@ -191,7 +192,12 @@ func (c *call) stream(path string, show func([]byte) error) error {
 
 // String is one line for people.
 func (e event) String() string {
-	words := []string{e.Time.Local().Format("15:04:05.000"), e.Kind}
+	return e.Time.Local().Format("15:04:05.000") + " " + e.words()
+}
+
+// words are what happened, without the time.
+func (e event) words() string {
+	words := []string{e.Kind}
 	add := func(format, s string) {
 		if s != "" {
 			words = append(words, fmt.Sprintf(format, printable(s)))
@@ -202,11 +208,23 @@ func (e event) String() string {
 	add("%s", e.Addr)
 	add("%s", e.Arch)
 	add("%s", e.File)
-	if e.Bytes > 0 {
+	switch {
+	case e.Kind == "progress" && e.Total > 0:
+		words = append(words, fmt.Sprintf("%d of %d bytes", e.Bytes, e.Total))
+	case e.Bytes > 0:
 		words = append(words, fmt.Sprintf("%d bytes in %.1f ms", e.Bytes, e.DurationMS))
+	}
+	if e.Block > 0 {
+		words = append(words, fmt.Sprintf("blocks of %d", e.Block))
 	}
 	if e.Retries > 0 {
 		words = append(words, fmt.Sprintf("%d sent again", e.Retries))
+	}
+	if f := e.Foreign; f != nil {
+		words = append(words, printable(f.Type+" of "+f.Server+": "+f.String()))
+	}
+	if e.Shape != nil {
+		words = append(words, "(shape: "+printable(e.Shape.String())+")")
 	}
 	add("[%s]", e.Reason)
 	add("%s", e.ReasonText)

@@ -57,6 +57,9 @@ func statusOf(err error) int {
 	if errors.Is(err, errBad) {
 		return exitBad
 	}
+	if s, ok := errors.AsType[severity](err); ok {
+		return int(s)
+	}
 	if f, ok := errors.AsType[failure](err); ok {
 		return f.status
 	}

@@ -47,6 +47,8 @@ const (
 	wordsMachine  words = "machine"
 	wordsRequest  words = "request"
 	wordsTree     words = "tree"
+	wordsBoot     words = "boot"
+	wordsQuirk    words = "quirk"
 	wordsShell    words = "shell"
 	wordsCommand  words = "command"
 	wordsFirmware words = "firmware"

@@ -9,6 +9,9 @@ import (
 // commands is the table of all commands, in the order of help.
 func commands() []*command {
 	list := looking()
+	list = append(list, bootCommands()...)
+	list = append(list, lanCommands()...)
+	list = append(list, quirkCommands()...)
 	list = append(list, machineCommands()...)
 	for _, k := range kinds() {
 		if k.plural != "machines" {

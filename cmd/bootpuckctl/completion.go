@@ -349,6 +349,10 @@ func (c *call) names(from words, flags map[string][]string) []candidate {
 		path, name, help = "requests", "code", "machine"
 	case wordsTree:
 		path, help = "trees", ""
+	case wordsBoot:
+		path, name, help = "attempts", "id", "state"
+	case wordsQuirk:
+		path, name, help = "quirks", "id", "class"
 	default: // a kind of documents
 	}
 	var out []candidate

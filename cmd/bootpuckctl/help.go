@@ -16,6 +16,8 @@ const (
 	exitConflict = 4
 	exitRefused  = 5
 	exitInvalid  = 6
+	exitWarning  = 7
+	exitCritical = 8
 )
 
 // exitHelp is the statuses as help shows them.
@@ -24,10 +26,13 @@ const exitHelp = `exit status
   1  not asked: the command line is wrong, or the box does not answer as it should
   2  the answer is bad news: the box is not well, the probe would not have booted,
      the file differs from the box
-  3  there is no such machine, document, request or tree
-  4  conflict: changed by somebody else meanwhile, exists already, or still in use
+  3  there is no such machine, document, request, tree, boot or capture
+  4  conflict: changed by somebody else meanwhile, exists already, still in use, or not
+     in observe mode
   5  refused: no right to do that (see -token)
   6  invalid input: each line says "field: what", for files "file:line: field: what"
+  7  doctor: something is doubtful, machines boot all the same
+  8  doctor: machines do not boot
 `
 
 // usage is the help of the whole program.

@@ -70,7 +70,7 @@ func run(ctx context.Context, line []string, std stdio) int {
 		return exitUsage
 	}
 	err = p.cmd.run(&call{ctx: ctx, stdio: std, cmd: p.cmd, args: p.args, flags: p.flags})
-	if err != nil && !errors.Is(err, errBad) {
+	if _, graded := errors.AsType[severity](err); err != nil && !graded && !errors.Is(err, errBad) {
 		complain(std.errOut, p.cmd, err)
 	}
 	return statusOf(err)

@@ -87,11 +87,18 @@ func escapeRaw(text []byte) []byte {
 
 // writeJSON prints JSON indented.
 func writeJSON(w io.Writer, raw []byte) error {
-	var indented, b bytes.Buffer
+	var indented bytes.Buffer
 	if err := json.Indent(&indented, bytes.TrimSpace(raw), "", "  "); err != nil {
 		return fmt.Errorf("read the box's answer: %w", err)
 	}
-	for _, r := range indented.String() {
+	return writeEscaped(w, indented.String())
+}
+
+// writeEscaped prints JSON with hostile characters written out, and ends the
+// line.
+func writeEscaped(w io.Writer, text string) error {
+	var b bytes.Buffer
+	for _, r := range text {
 		if r != '\n' && r != '\t' && hostile(r) {
 			b.WriteString(jsonEscape(r))
 			continue

@@ -168,7 +168,7 @@ func TestScriptsCover(t *testing.T) {
 			t.Errorf("no script tries %q", c.name)
 		}
 	}
-	for status := exitOK; status <= exitInvalid; status++ {
+	for status := exitOK; status <= exitCritical; status++ {
 		if !strings.Contains(all.String(), fmt.Sprintf("status %d bootpuckctl", status)) {
 			t.Errorf("no script wants exit status %d", status)
 		}

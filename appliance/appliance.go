@@ -62,6 +62,7 @@ type Box struct {
 	metrics    *metrics.Metrics
 	watcher    *lan.Watcher
 	sentinel   sentinel
+	twin       *twinTask
 	dhcp       *proxydhcp.Server
 	tftp       *tftp.Server
 	web        webTask
@@ -102,7 +103,8 @@ func New(cfg Config) (*Box, error) {
 	})
 	b.watcher = lan.NewWatcher(lan.Selection{Names: s.Interfaces}, b.Record)
 	b.neighbours = newNeighbours(b.watcher.Neighbour, cfg.Now)
-	b.sentinel = sentinel{lan.NewSentinel(b.watcher, b.Record)}
+	b.twin = newTwins(b)
+	b.sentinel = b.newSentinel()
 	var err error
 	b.registry, err = registry.Open(registry.Config{
 		Now: cfg.Now, Sink: b.Record, Log: cfg.Log, DefaultScript: s.DefaultScript != "", HasTree: b.hasTree,
@@ -256,7 +258,7 @@ func observing(on bool) string {
 
 // tasks lists everything long-running, in the order of the health tree.
 func (b *Box) tasks() []Task {
-	return []Task{b.watcher, b.sentinel, b.keeper, b.files, listener{b}, b.dhcp, b.tftp, b.web, b.admin, b.scrape}
+	return []Task{b.watcher, b.sentinel, b.twin, b.keeper, b.files, listener{b}, b.dhcp, b.tftp, b.web, b.admin, b.scrape}
 }
 
 // Addresses are where a running box listens; ports may have been chosen by the

@@ -29,6 +29,7 @@ func (b *Box) tree() *health.Node {
 			node("http", "HTTP for machines", b.web),
 		}},
 		{Name: "site", Title: "The site's own servers", Check: b.siteHealth},
+		{Name: "twin", Title: "Other bootpucks", Check: b.twin.health},
 		{Name: "listening", Title: "Listening to other servers", Check: b.listeningHealth},
 		{Name: "bootfiles", Title: "Boot files", Check: b.bootfilesHealth},
 		{Name: "state", Title: "State", Check: b.stateHealth, Children: []*health.Node{
@@ -72,7 +73,10 @@ func (b *Box) networkHealth() health.Result {
 
 // siteReasons are the findings about other servers; a sentinel's other problems
 // are its own.
-var siteReasons = map[boot.Reason]bool{boot.ReasonOption60: true, boot.ReasonOtherPXE: true, boot.ReasonServerBootFile: true}
+var siteReasons = map[boot.Reason]bool{
+	boot.ReasonOption60: true, boot.ReasonOtherPXE: true, boot.ReasonServerBootFile: true, boot.ReasonWrongNextServer: true,
+	boot.ReasonRogueDHCP: true, boot.ReasonDuplicateAddress: true,
+}
 
 // siteHealth says what the site's other servers do that hurts clients, as long
 // as it has been heard lately.

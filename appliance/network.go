@@ -44,7 +44,7 @@ func (b *Box) dhcpSettings() proxydhcp.Settings {
 	policy := s.Policy
 	policy.HTTPPort, policy.Has, policy.Machines = b.httpPort(), b.files.has, b.registry.Rule
 	return proxydhcp.Settings{
-		Policy: policy, LenientGUID: s.LenientGUID, Observe: s.Observe,
+		Policy: policy, LenientGUID: s.LenientGUID, Observe: s.Observe, Standby: b.twin.leaves,
 		Relays: proxydhcp.Relays{Mode: proxydhcp.RelayMode(s.RelayMode), Allow: s.RelayAllow, Clients: s.RelayClients},
 	}
 }

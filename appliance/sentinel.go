@@ -17,6 +17,14 @@ const sentinelPatience = 5 * time.Minute
 // stands in the health tree, and everything else works.
 type sentinel struct{ *lan.Sentinel }
 
+func (b *Box) newSentinel() sentinel {
+	s := b.cfg.Settings
+	return sentinel{lan.NewSentinel(lan.SentinelConfig{
+		Watcher: b.watcher, Sink: b.Record, Observe: func() bool { return s.Observe }, ProbeEvery: s.ProbeEvery,
+		Expected: s.ExpectedServers, Twins: b.twin.Twins, Log: b.cfg.Log,
+	})}
+}
+
 // Run listens until ctx ends.
 func (s sentinel) Run(ctx context.Context) error {
 	for {

@@ -11,6 +11,7 @@ import (
 	"github.com/bootpuck/bootpuck/appliance/admin"
 	"github.com/bootpuck/bootpuck/appliance/bootweb"
 	"github.com/bootpuck/bootpuck/appliance/ipxe"
+	"github.com/bootpuck/bootpuck/appliance/lan"
 )
 
 // webTask is bootweb's server with the other tasks' way of listening.
@@ -25,8 +26,11 @@ func (b *Box) newWeb() webTask {
 		Addr: b.cfg.Settings.HTTP, Scripts: scripts{b}, BaseURL: b.cfg.Settings.Policy.BaseURL,
 		Boot: b.cfg.Bootfiles, Files: b.files.ownFS, Trees: treeFS{b.keeper}, WhoIs: b.memory.WhoIs, Sink: b.Record, Log: b.cfg.Log,
 		Pages: func(path string) http.Handler {
-			if path == "/" {
+			switch path {
+			case "/":
 				return front
+			case lan.TwinPath:
+				return b.twin
 			}
 			return nil
 		},

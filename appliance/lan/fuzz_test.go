@@ -30,11 +30,14 @@ func FuzzResponder(f *testing.F) {
 			t.Fatalf("untyped error %v", err)
 		}
 		w, _ := watch(newFakeKernel(state{}), Selection{})
-		s := NewSentinel(w, func(e boot.Event) {
-			if !utf8.ValidString(e.Text) || len(e.Text) > 6000 || e.MAC != "" {
+		s := NewSentinel(SentinelConfig{Watcher: w, Sink: func(e boot.Event) {
+			if !utf8.ValidString(e.Text) || len(e.Text) > 6000 || (e.MAC != "") != (e.Kind == boot.KindForeign) {
 				t.Errorf("event %q", e.Text)
 			}
-		})
+			if f := e.Foreign; f != nil && (f.Type == "" || !utf8.ValidString(f.File+f.Next+f.Class) || len(f.File+f.Next+f.Class) > 9*maxText) {
+				t.Errorf("foreign %+v", f)
+			}
+		}})
 		for range 2 {
 			s.hear(2, &packet.Addr{HardwareAddr: mac[:min(len(mac), 16)]}, b)
 		}

@@ -26,12 +26,21 @@ const (
 	maxText  = 255  // octets of a name, the longest a DHCP option can be
 )
 
+// directControl is option 43 of an offer that names its file outright: discovery
+// control with the one bit that says so, and the end (PXE 2.1 table 2-1).
+const directControl = "\x06\x01\x08\xff"
+
 // errReply says why a packet is no reply of a DHCP server.
 var errReply = errors.New("not a DHCP reply")
 
-// heard is what one overheard reply says about its server. Nothing about the
-// client it was meant for is taken over.
+// heard is what one overheard reply says about its server, and to whom. The
+// table of servers keeps nothing of the client; what was said to it becomes an
+// event of its boot, and that is all.
 type heard struct {
+	client boot.MAC   // chaddr: whom it is for
+	xid    uint32     // the client's transaction
+	your   netip.Addr // the address it is given
+
 	mac     boot.MAC   // who put the packet on this wire: the server, its router or relay
 	source  netip.Addr // IP source
 	port    uint16     // UDP source port
@@ -41,6 +50,9 @@ type heard struct {
 	lease   bool   // it grants or confirms an address
 	class   string // option 60
 	control bool   // option 43 holds PXE discovery control or menus (43.6 to 43.10)
+	direct  bool   // option 43 is the one of this product's direct offers
+	dns     bool   // it names a DNS server
+	header  bool   // the boot file stood in the header field
 	file    string // boot file: option 67, else the header field
 	next    string // next server: siaddr, else option 66 or the header field
 }
@@ -87,17 +99,23 @@ func parse(packet []byte) (heard, error) {
 	if !h.server.IsValid() {
 		h.server = h.source
 	}
+	h.xid = binary.BigEndian.Uint32(payload[4:])
+	h.client = boot.MACOf(payload[28 : 28+min(int(payload[2]), 16)])
 	h.relay = address4(p.GatewayIPAddr.To4())
-	h.lease = address4(p.YourIPAddr.To4()).IsValid()
+	h.your = address4(p.YourIPAddr.To4())
+	h.lease = h.your.IsValid()
 	h.class = text(o[60])
+	h.dns = len(o[6]) >= 4
 	if h.file = text(o[67]); h.file == "" {
 		h.file = text(file)
+		h.header = h.file != ""
 	}
 	if next := address4(p.ServerIPAddr.To4()); next.IsValid() {
 		h.next = next.String()
 	} else if h.next = text(o[66]); h.next == "" {
 		h.next = text(sname)
 	}
+	h.direct = string(o[43]) == directControl
 	if boot.ClassOf(h.class) == boot.ClassPXE {
 		boot.WalkSubOptions(o[43], func(code byte, _ []byte) bool {
 			h.control = h.control || code >= 6 && code <= 10

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -13,7 +17,7 @@ import (
 
 // kernel is where pictures come from; tests put a fake in its place.
 type kernel interface {
-	// follow begins to listen for changes of links and addresses.
+	// follow begins to listen for changes of links, addresses and routes.
 	follow() (follower, error)
 	// look reads all links and addresses. whole is false when they changed
 	// while they were being read.
@@ -33,7 +37,7 @@ type rtnetlink struct{}
 type subscription struct{ socket *nl.NetlinkSocket }
 
 func (rtnetlink) follow() (follower, error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to network changes: %w", err)
 	}
@@ -68,7 +72,7 @@ func (rtnetlink) look() (s state, whole bool, err error) {
 		a := l.Attrs()
 		s.links = append(s.links, link{
 			index: a.Index, name: a.Name, altNames: a.AltNames, kind: l.Type(), mac: a.HardwareAddr,
-			mtu: a.MTU, master: a.MasterIndex,
+			mtu: a.MTU, master: a.MasterIndex, speed: linkSpeed(l.Type(), a),
 			// LOWER_UP is the carrier itself; RUNNING follows it up to a second later.
 			up:           a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_LOWER_UP != 0,
 			loopback:     a.Flags&net.FlagLoopback != 0,
@@ -94,6 +98,31 @@ func (rtnetlink) look() (s state, whole bool, err error) {
 		}
 	}
 	return s, whole, nil
+}
+
+// linkSpeed is the speed of a network card in Mbit/s, 0 when it is not known or
+// the link is down. Only real cards are asked, for some drivers take their time.
+// The file system may show another network namespace's cards, so the index is
+// compared first.
+func linkSpeed(kind string, a *netlink.LinkAttrs) int {
+	if kind != "device" || a.Flags&net.FlagLoopback != 0 || a.RawFlags&unix.IFF_LOWER_UP == 0 {
+		return 0
+	}
+	read := func(file string) int {
+		b, err := os.ReadFile(filepath.Join("/sys/class/net", filepath.Base(a.Name), file))
+		if err != nil {
+			return 0
+		}
+		n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	if read("ifindex") != a.Index {
+		return 0
+	}
+	return max(read("speed"), 0)
 }
 
 func prefixOf(n *net.IPNet) (netip.Prefix, bool) {

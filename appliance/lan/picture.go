@@ -27,6 +27,7 @@ type Interface struct {
 	Name     string           `json:"name"`               // as the kernel calls it now
 	MAC      net.HardwareAddr `json:"-"`                  // empty on interfaces without one
 	MTU      int              `json:"mtu"`                // octets
+	Speed    int              `json:"speed,omitempty"`    // of the link, Mbit/s; 0 unknown
 	Up       bool             `json:"up"`                 // switched on and with carrier
 	Loopback bool             `json:"loopback,omitempty"` // lo
 	Served   bool             `json:"served"`             // clients on it are answered
@@ -70,6 +71,7 @@ type link struct {
 	kind         string // "bridge", "veth", "bond"; "device" for hardware
 	mac          net.HardwareAddr
 	mtu          int
+	speed        int // Mbit/s; 0 unknown
 	master       int // index of the bridge or bond this is a port of; 0: none
 	up           bool
 	loopback     bool
@@ -103,7 +105,7 @@ func judge(s state, sel Selection) Picture {
 		}
 	}
 	for _, l := range s.links {
-		i := Interface{Index: l.index, Name: l.name, MAC: bytes.Clone(l.mac), MTU: l.mtu, Up: l.up, Loopback: l.loopback}
+		i := Interface{Index: l.index, Name: l.name, MAC: bytes.Clone(l.mac), MTU: l.mtu, Speed: l.speed, Up: l.up, Loopback: l.loopback}
 		i.Unserved = unserved(l, kinds, names)
 		i.Served = i.Unserved == ""
 		for _, a := range s.addrs {
@@ -257,7 +259,7 @@ func same(a, b Picture) bool {
 }
 
 func sameInterface(a, b Interface) bool {
-	return a.Index == b.Index && a.Name == b.Name && bytes.Equal(a.MAC, b.MAC) && a.MTU == b.MTU &&
+	return a.Index == b.Index && a.Name == b.Name && bytes.Equal(a.MAC, b.MAC) && a.MTU == b.MTU && a.Speed == b.Speed &&
 		a.Up == b.Up && a.Loopback == b.Loopback && a.Served == b.Served && a.Unserved == b.Unserved &&
 		a.Preferred == b.Preferred && slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Addrs6, b.Addrs6)
 }

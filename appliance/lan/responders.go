@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/insomniacslk/dhcp/dhcpv4"
 	"golang.org/x/time/rate"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
@@ -50,16 +51,22 @@ type Responder struct {
 	First       time.Time  `json:"first"`
 	Last        time.Time  `json:"last"`
 	Replies     uint64     `json:"replies"`
+	Naks        uint64     `json:"naks,omitempty"`  // of them, refusals
+	Asked       bool       `json:"asked,omitempty"` // it has answered a question of this box
+	Gone        bool       `json:"gone,omitempty"`  // it was silent through several questions
 	Findings    []Finding  `json:"findings,omitempty"`
+
+	warned map[boot.Reason]time.Time
+	missed int // questions in a row that it was not heard after
 }
 
 // Finding is something about a responder that matters to clients of this box.
 type Finding struct {
-	Reason boot.Reason `json:"reason"` // ReasonOption60, ReasonOtherPXE or ReasonServerBootFile
+	Reason boot.Reason `json:"reason"` // one of boot.FindingNames
 	Text   string      `json:"text"`   // one plain sentence with what was seen
 	First  time.Time   `json:"first"`
 	Last   time.Time   `json:"last"`
-	warned time.Time
+	asked  bool        // last seen in the answer to a question of this box
 }
 
 type identity struct {
@@ -69,6 +76,11 @@ type identity struct {
 
 // table remembers responders. It reads no clock; safe for concurrent use.
 type table struct {
+	owns func(netip.Addr) bool // an address of the box; nil: none is
+	twin func(netip.Addr) bool // an address of another bootpuck; nil: none is
+	// known are the servers that the operator says belong here.
+	known []netip.Addr
+
 	mu        sync.Mutex
 	list      map[identity]*Responder
 	events    *rate.Limiter
@@ -88,6 +100,11 @@ func newTable() *table {
 // seen for the first time, one that says something it has not said before, and
 // findings that have not been warned of lately.
 func (t *table) observe(h heard, ifname string, now time.Time) []boot.Event {
+	return t.hear(h, questionNone, ifname, now)
+}
+
+// hear is observe for a reply to a question of this box, or to none.
+func (t *table) hear(h heard, q question, ifname string, now time.Time) []boot.Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []boot.Event
@@ -106,10 +123,15 @@ func (t *table) observe(h heard, ifname string, now time.Time) []boot.Event {
 		r = &Responder{Server: h.server, MAC: h.mac, First: now}
 		t.list[identity{h.server, h.mac}] = r
 	}
-	kind, reasons := classify(h)
+	kind, reasons := t.judge(h)
 	changed := r.learn(h, kind)
 	r.Address, r.Relay, r.Interface, r.Last = h.source, h.relay, ifname, now
+	r.missed, r.Gone = 0, false
 	r.Replies++
+	if h.kind == dhcpv4.MessageTypeNak {
+		r.Naks++
+	}
+	r.answered(q, reasons)
 	if (!known || changed) && t.events.AllowN(now, 1) {
 		again := ""
 		if known {
@@ -122,15 +144,26 @@ func (t *table) observe(h heard, ifname string, now time.Time) []boot.Event {
 	}
 	for _, reason := range reasons {
 		f := r.find(reason, now)
-		f.Last, f.Text = now, fmt.Sprintf("%s %s.", r, evidence(reason, h))
-		if (f.warned.IsZero() || now.Sub(f.warned) >= warnEvery) && t.warnings.AllowN(now, 1) {
-			f.warned = now
+		f.Last, f.Text, f.asked = now, fmt.Sprintf("%s %s.", r, evidence(reason, h)), q == questionPXE
+		if t.warns(r, reason, now) {
 			out = append(out, boot.Event{
 				Time: now, Kind: boot.KindWarning, Reason: reason, Interface: ifname, File: h.file, Text: f.Text,
 			})
 		}
 	}
 	return out
+}
+
+// warns says whether a finding on r is told now, and takes note of it.
+func (t *table) warns(r *Responder, reason boot.Reason, now time.Time) bool {
+	if last, ok := r.warned[reason]; ok && now.Sub(last) < warnEvery || !t.warnings.AllowN(now, 1) {
+		return false
+	}
+	if r.warned == nil {
+		r.warned = map[boot.Reason]time.Time{}
+	}
+	r.warned[reason] = now
+	return true
 }
 
 // evict forgets the responder with the fewest replies, the oldest of equals:
@@ -226,6 +259,8 @@ func evidence(reason boot.Reason, h heard) string {
 	switch reason {
 	case boot.ReasonOption60:
 		return fmt.Sprintf("sends option 60 %q with the addresses it hands out", h.class)
+	case boot.ReasonWrongNextServer:
+		return fmt.Sprintf("names next server %q with the addresses it hands out", h.next)
 	case boot.ReasonServerBootFile:
 		return fmt.Sprintf("names boot file %q with the addresses it hands out", h.file)
 	default:
@@ -253,7 +288,10 @@ func (t *table) responders() []Responder {
 	for _, r := range t.list {
 		c := *r
 		c.Classes, c.BootFiles, c.NextServers = slices.Clone(r.Classes), slices.Clone(r.BootFiles), slices.Clone(r.NextServers)
-		c.Findings = slices.Clone(r.Findings)
+		c.Findings, c.warned = slices.Clone(r.Findings), nil
+		if t.isTwin(r.Server) { // found out after it was heard
+			c.Findings = slices.DeleteFunc(c.Findings, func(f Finding) bool { return f.Reason == boot.ReasonOtherPXE })
+		}
 		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b Responder) int {
@@ -268,12 +306,13 @@ func (t *table) responders() []Responder {
 	return out
 }
 
-// current lists the findings that were seen within the last hour.
+// current lists the findings that were seen within the last hour and that
+// something has to be done about; that a server is new is only worth knowing.
 func current(list []Responder, now time.Time) []Problem {
 	var out []Problem
 	for _, r := range list {
 		for _, f := range r.Findings {
-			if now.Sub(f.Last) < findingFor {
+			if f.Reason != boot.ReasonNewResponder && !r.Gone && now.Sub(f.Last) < findingFor {
 				out = append(out, Problem{f.Reason, r.Interface, f.Text})
 			}
 		}

@@ -1,6 +1,7 @@
 package lan
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -24,6 +25,9 @@ type fakeSockets struct {
 	open map[string]*fakeSocket
 	errs map[string]error
 	n    int // sockets opened so far
+
+	sent     []sent
+	writeErr error
 }
 
 type fakeSocket struct {
@@ -73,6 +77,22 @@ func (s *fakeSocket) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
+func (s *fakeSocket) WriteTo(b []byte, to net.Addr) (int, error) {
+	s.owner.mu.Lock()
+	defer s.owner.mu.Unlock()
+	if err := s.owner.writeErr; err != nil {
+		return 0, err
+	}
+	s.owner.sent = append(s.owner.sent, sent{s.name, to.(*packet.Addr).HardwareAddr.String(), bytes.Clone(b)})
+	return len(b), nil
+}
+
+// sent is what was sent, and by whom.
+type sent struct {
+	name, to string
+	packet   []byte
+}
+
 func (s *fakeSocket) Close() error {
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
@@ -86,7 +106,9 @@ func (s *fakeSocket) Close() error {
 // stand is a running watcher and sentinel over fakes.
 type stand struct {
 	kernel   *fakeKernel
-	sockets  *fakeSockets
+	sockets  *fakeSockets // for DHCP
+	arp      *fakeSockets
+	lldp     *fakeSockets
 	watcher  *Watcher
 	sentinel *Sentinel
 	events   *sink
@@ -96,8 +118,11 @@ func newStand(t *testing.T, s state) *stand {
 	st := &stand{kernel: newFakeKernel(s), sockets: &fakeSockets{open: map[string]*fakeSocket{}, errs: map[string]error{}}}
 	w, _ := watch(st.kernel, Selection{Names: []string{"lo", "eth0", "eth1"}})
 	st.watcher, st.events = w, &sink{}
-	st.sentinel = NewSentinel(w, st.events.add)
+	st.sentinel = NewSentinel(SentinelConfig{Watcher: w, Sink: st.events.add})
 	st.sentinel.open = st.sockets.listen
+	st.arp = &fakeSockets{open: map[string]*fakeSocket{}, errs: map[string]error{}}
+	st.lldp = &fakeSockets{open: map[string]*fakeSocket{}, errs: map[string]error{}}
+	st.sentinel.openARP, st.sentinel.openLLDP = st.arp.listen, st.lldp.listen
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
@@ -200,6 +225,7 @@ func TestSentinelTellsWhatItHears(t *testing.T) {
 		want := []string{
 			`responder: DHCP server 192.0.2.1 (02:00:00:00:00:51) on eth0 hands out addresses, sends option 60 "PXEClient".`,
 			`warning option60: DHCP server 192.0.2.1 (02:00:00:00:00:51) on eth0 sends option 60 "PXEClient" with the addresses it hands out.`,
+			`foreign: The server 192.0.2.1 offered the address 192.0.2.50, option 60 "PXEClient".`,
 		}
 		if d := cmp.Diff(want, told(st.events.take())); d != "" {
 			t.Error(d)
@@ -288,7 +314,7 @@ func TestSentinelRetriesAnInterface(t *testing.T) {
 
 func TestSentinelSurvivesItsOwnDefects(t *testing.T) {
 	w, _ := watch(newFakeKernel(state{}), Selection{})
-	s := NewSentinel(w, func(boot.Event) { panic("defect") })
+	s := NewSentinel(SentinelConfig{Watcher: w, Sink: func(boot.Event) { panic("defect") }})
 	s.hear(2, nil, offer())
 	s.hear(2, &packet.Addr{}, offer())
 	if st := s.Stats(); st.Malformed != 1 || st.Heard != 2 {
@@ -300,7 +326,7 @@ func TestSentinelEndsBeforeThereIsAPicture(t *testing.T) {
 	w, _ := watch(newFakeKernel(state{}), Selection{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := NewSentinel(w, func(boot.Event) {}).Run(ctx); err != nil {
+	if err := NewSentinel(SentinelConfig{Watcher: w, Sink: func(boot.Event) {}}).Run(ctx); err != nil {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package lan
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,8 @@ type Watcher struct {
 
 	mu        sync.Mutex
 	followers map[chan struct{}]struct{}
+	changes   []boot.LANChange // of the box's addresses, newest last
+	gateways  gateways
 }
 
 // snapshot is a picture with its indexes.
@@ -40,7 +43,11 @@ type snapshot struct {
 	byIndex map[int]Interface
 	owned   map[netip.Addr]struct{}
 	macs    map[boot.MAC]struct{}
+	upSince map[int]time.Time // by index: when the link came up
 }
+
+// router is what a kernel that knows routes can do besides.
+type router interface{ routes() ([]route, error) }
 
 // NewWatcher returns a Watcher of the network namespace that Run is called in.
 // What changes is told to sink.
@@ -116,10 +123,14 @@ func (w *Watcher) look() (whole bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	before, after := w.current.Load().picture, judge(s, w.sel)
+	last := w.current.Load()
+	before, after := last.picture, judge(s, w.sel)
+	now := time.Now()
 	if !same(before, after) {
-		w.current.Store(newSnapshot(after))
-		now := time.Now()
+		next := newSnapshot(after)
+		next.linksUp(last, now)
+		w.current.Store(next)
+		w.moved(before, after, now)
 		for _, e := range Diff(before, after) {
 			e.Time = now
 			w.sink(e)
@@ -130,8 +141,113 @@ func (w *Watcher) look() (whole bool, err error) {
 		}
 		w.mu.Unlock()
 	}
+	w.lookAtRoutes(now)
 	w.once.Do(func() { close(w.ready) })
 	return whole, nil
+}
+
+// lookAtRoutes learns the default routers. That they cannot be read is no reason
+// to stop following the interfaces: the next look tries again.
+func (w *Watcher) lookAtRoutes(now time.Time) {
+	r, ok := w.kernel.(router)
+	if !ok {
+		return
+	}
+	routes, err := r.routes()
+	if err != nil {
+		return
+	}
+	w.mu.Lock()
+	events := w.gateways.learn(routes, w.current.Load().byIndex, now)
+	w.mu.Unlock()
+	for _, e := range events {
+		w.sink(e)
+	}
+}
+
+// moved notes which addresses of the box that machines are answered from have
+// changed.
+func (w *Watcher) moved(before, after Picture, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range moves(before, after) {
+		c.Time = now
+		if len(w.changes) >= boot.MaxLANChanges {
+			w.changes = slices.Delete(w.changes, 0, 1)
+		}
+		w.changes = append(w.changes, c)
+	}
+}
+
+// moves compares the addresses that answers come from, of interfaces that are or
+// were served.
+func moves(before, after Picture) []boot.LANChange {
+	var out []boot.LANChange
+	add := func(name string, from, to netip.Addr) {
+		if from != to {
+			out = append(out, boot.LANChange{Interface: name, From: from, To: to})
+		}
+	}
+	source := func(i Interface) netip.Addr {
+		a, _ := AddressFor(i, netip.Addr{})
+		return a
+	}
+	old := map[int]Interface{}
+	for _, i := range before.Interfaces {
+		if i.Served {
+			old[i.Index] = i
+		}
+	}
+	for _, i := range after.Interfaces {
+		if !i.Served {
+			continue
+		}
+		add(i.Name, source(old[i.Index]), source(i))
+		delete(old, i.Index)
+	}
+	for _, i := range before.Interfaces { // in order
+		if o, gone := old[i.Index]; gone {
+			add(o.Name, source(o), netip.Addr{})
+		}
+	}
+	return out
+}
+
+// linksUp takes over since when links are up from the picture before.
+func (s *snapshot) linksUp(before *snapshot, now time.Time) {
+	s.upSince = map[int]time.Time{}
+	for _, i := range s.picture.Interfaces {
+		if !i.Up {
+			continue
+		}
+		since, was := before.upSince[i.Index]
+		if !was {
+			since = now
+		}
+		s.upSince[i.Index] = since
+	}
+}
+
+// fill puts what the Watcher knows into l: the box's interfaces, the changes of
+// its addresses and its routers.
+func (w *Watcher) fill(l *boot.LAN) {
+	s := w.current.Load()
+	l.Ports = make([]boot.LANPort, 0, len(s.picture.Interfaces))
+	for _, i := range s.picture.Interfaces {
+		if i.Loopback {
+			continue
+		}
+		p := boot.LANPort{
+			Name: i.Name, Up: i.Up, UpSince: s.upSince[i.Index], Served: i.Served, MTU: i.MTU, Speed: i.Speed, Addrs: i.Addrs,
+		}
+		if len(i.MAC) > 0 {
+			p.MAC = boot.MACOf(i.MAC)
+		}
+		l.Ports = append(l.Ports, p)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l.Changes, l.Gateways = slices.Clone(w.changes), slices.Clone(w.gateways.list)
 }
 
 func newSnapshot(p Picture) *snapshot {

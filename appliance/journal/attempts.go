@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -73,11 +71,11 @@ func NewAttempts(cfg AttemptsConfig) *Attempts {
 	var seed [8]byte
 	_, _ = rand.Read(seed[:]) // it never fails: it ends the program first
 	a := &Attempts{
-		cfg: cfg, ready: make(chan struct{}), wake: make(chan struct{}, 1),
+		keep: keeper{urgent: make(chan struct{}, 1)},
+		cfg:  cfg, ready: make(chan struct{}), wake: make(chan struct{}, 1),
 		tracker: newTracker(trackerConfig{local: cfg.Local, seed: binary.LittleEndian.Uint64(seed[:])}),
 		readers: map[*AttemptSubscription]struct{}{},
 	}
-	a.keep.init()
 	return a
 }
 
@@ -366,8 +364,8 @@ func (a *Attempts) Run(ctx context.Context) error {
 	a.once.Do(func() { close(a.ready) })
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
-	stop := a.keep.start(ctx, a)
-	defer stop()
+	wait := a.startKeeping(ctx)
+	defer wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -395,72 +393,56 @@ func (a *Attempts) join() {
 	})
 }
 
-// tick draws conclusions, has changed attempts judged, and tells of them. The
-// doctor, the registry and whoever is told are asked without the lock.
-func (a *Attempts) tick(now time.Time) {
-	a.mu.Lock()
-	changed := a.tracker.tick(now)
-	type job struct {
-		t     *try
-		a     boot.Attempt
-		who   bool
-		judge bool
-	}
-	jobs := make([]job, 0, len(changed))
-	for _, t := range changed {
-		ends := t.finished() && !t.told
-		j := job{t: t, a: t.whole(), judge: a.cfg.Judge != nil && (ends || now.Sub(t.judged) >= judgeEvery)}
-		j.who = a.cfg.Who != nil && (ends || t.a.Machine == "" && (t.named.IsZero() || now.Sub(t.named) >= namedEvery))
-		jobs = append(jobs, j)
-	}
-	a.mu.Unlock()
+// judgedAtOnce is how many attempts that go on are judged in one tick. More than
+// that are a flood, and wait for the next.
+const judgedAtOnce = 64
 
+// job is what is to be done about an attempt without the lock.
+type job struct {
+	t                   *try
+	a                   boot.Attempt
+	who, judge, changed bool
+}
+
+// jobs draws conclusions and says what is to be looked at.
+func (a *Attempts) jobs(now time.Time) []job {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var jobs []job
+	judged := 0
+	for _, t := range a.tracker.tick(now) {
+		ends := t.finished() && (!t.told || t.changed)
+		j := job{t: t, changed: t.changed}
+		j.judge = a.cfg.Judge != nil && (ends || now.Sub(t.judged) >= judgeEvery && judged < judgedAtOnce)
+		j.who = a.cfg.Who != nil && (ends || t.a.Machine == "" && now.Sub(t.named) >= namedEvery && judged < judgedAtOnce)
+		if j.judge || j.who {
+			judged++
+		}
+		if j.judge || j.who || t.changed {
+			j.a = t.whole()
+			jobs = append(jobs, j)
+		}
+		t.changed = false
+	}
+	return jobs
+}
+
+// tick draws conclusions, has attempts judged, and tells of those that changed.
+// The doctor, the registry and whoever is told are asked without the lock.
+func (a *Attempts) tick(now time.Time) {
+	jobs := a.jobs(now)
 	for i := range jobs {
 		j := &jobs[i]
 		if j.who {
-			j.a.Machine, j.a.Name, j.a.Product = a.cfg.Who(j.a.MAC, j.a.GUID)
-			j.a.Name, j.a.Product = boot.Claim(j.a.Name), boot.Claim(j.a.Product)
+			id, name, product := a.cfg.Who(j.a.MAC, j.a.GUID)
+			j.a.Machine, j.a.Name, j.a.Product = id, boot.Claim(name), boot.Claim(product)
 		}
 		if j.judge {
 			j.a.Verdicts = a.cfg.Judge(&j.a)
 			j.a.Verdicts = j.a.Verdicts[:min(len(j.a.Verdicts), boot.MaxAttemptVerdicts)]
 		}
 	}
-
-	var ended []boot.Attempt
-	a.mu.Lock()
-	for _, j := range jobs {
-		t := j.t
-		if a.tracker.byID[t.a.ID] != t {
-			continue // made way meanwhile
-		}
-		if j.who {
-			t.named = now
-			if j.a.Machine != "" {
-				t.a.Machine, t.a.Name = j.a.Machine, j.a.Name
-			}
-			if j.a.Product != "" {
-				t.a.Product = j.a.Product
-			}
-		}
-		if j.judge {
-			t.judged, t.a.Verdicts = now, j.a.Verdicts
-		}
-		// Not judged yet because it was a moment ago: it stays to be looked at again.
-		t.changed = a.cfg.Judge != nil && !j.judge
-		if t.finished() && !t.told {
-			t.told = true
-			ended = append(ended, t.whole())
-		}
-		s := t.summary()
-		for r := range a.readers {
-			r.offer(s)
-		}
-		a.keep.note(t, now)
-	}
-	a.mu.Unlock()
-
-	for _, e := range ended {
+	for _, e := range a.settleJobs(jobs, now) {
 		if a.cfg.Ended != nil {
 			a.cfg.Ended(e)
 		}
@@ -468,6 +450,52 @@ func (a *Attempts) tick(now time.Time) {
 			a.cfg.Sink(verdictEvent(e, now))
 		}
 	}
+}
+
+// settleJobs puts down what was found out, tells the readers, and returns the
+// attempts that ended.
+func (a *Attempts) settleJobs(jobs []job, now time.Time) (ended []boot.Attempt) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, j := range jobs {
+		t := j.t
+		if a.tracker.byID[t.a.ID] != t {
+			continue // it made way meanwhile
+		}
+		if j.who {
+			t.named = now
+			if j.a.Machine != "" && (t.a.Machine != j.a.Machine || t.a.Name != j.a.Name) {
+				t.a.Machine, t.a.Name, j.changed = j.a.Machine, j.a.Name, true
+			}
+			if j.a.Product != "" && t.a.Product != j.a.Product {
+				t.a.Product, j.changed = j.a.Product, true
+			}
+		}
+		if j.judge {
+			j.changed = j.changed || !slices.EqualFunc(t.a.Verdicts, j.a.Verdicts, sameVerdict)
+			t.judged, t.a.Verdicts = now, j.a.Verdicts
+		}
+		if t.finished() && !t.told {
+			t.told = true
+			ended = append(ended, t.whole())
+			a.keep.hurry()
+		}
+		if !j.changed {
+			continue
+		}
+		t.unkept = true
+		s := t.summary()
+		for r := range a.readers {
+			r.offer(s)
+		}
+	}
+	return ended
+}
+
+// sameVerdict says whether two verdicts say the same to a reader.
+func sameVerdict(a, b boot.Verdict) bool {
+	return a.Name == b.Name && a.Confidence == b.Confidence && a.Severity == b.Severity && a.Text == b.Text && a.Fix == b.Fix &&
+		len(a.Evidence) == len(b.Evidence)
 }
 
 // verdictEvent is what everybody is told of a finished attempt.
@@ -503,23 +531,4 @@ func (a *Attempts) ClockStepped() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tracker.stepped(a.cfg.Now())
-}
-
-// SetStore gives attempts a place to survive a restart in. What was kept is
-// loaded; documents that cannot be read are skipped and counted (see Skipped).
-// An error is the store's own.
-func (a *Attempts) SetStore(s AttemptStore) error {
-	if s == nil {
-		return errors.New("attempts: no store")
-	}
-	kept, skipped, err := loadAttempts(s)
-	if err != nil {
-		return fmt.Errorf("load attempts: %w", err)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.keep.skipped += skipped
-	a.tracker.restore(kept, a.cfg.Now())
-	a.keep.store = s
-	return nil
 }

@@ -17,17 +17,20 @@ import (
 // Journal is the bounded event history. What a stranger can make any number of
 // has histories of its own, so that it cannot push a machine's boot out of
 // memory: LAN chatter (packets that are none of our business, overheard
-// leases), offers to clients that may not exist, and refused requests.
+// leases, what other servers say), offers to clients that may not exist, refused
+// requests, transfers under way, and the log lines of machines.
 type Journal struct {
 	now func() time.Time
 
-	mu      sync.Mutex
-	seq     uint64
-	boots   ring
-	offers  ring
-	refused ring
-	chatter ring
-	subs    map[*Subscription]struct{}
+	mu       sync.Mutex
+	seq      uint64
+	boots    ring
+	offers   ring
+	refused  ring
+	chatter  ring
+	progress ring
+	lines    ring
+	subs     map[*Subscription]struct{}
 }
 
 // Sizes of a Journal: events kept, and how many live readers there may be.
@@ -41,7 +44,10 @@ const (
 // stamps events without a time with now.
 func New(size int, now func() time.Time) *Journal {
 	part := ring{max: size / 4}
-	return &Journal{now: now, boots: ring{max: size}, offers: part, refused: part, chatter: part, subs: map[*Subscription]struct{}{}}
+	return &Journal{
+		now: now, boots: ring{max: size}, offers: part, refused: part, chatter: part, progress: part, lines: part,
+		subs: map[*Subscription]struct{}{},
+	}
 }
 
 // ring is a bounded sequence of events, oldest first once it has wrapped.
@@ -99,10 +105,14 @@ func (j *Journal) Record(e boot.Event) {
 
 func (j *Journal) historyFor(e boot.Event) *ring {
 	switch e.Kind {
-	case boot.KindSilence, boot.KindLease:
+	case boot.KindSilence, boot.KindLease, boot.KindForeign:
 		return &j.chatter
 	case boot.KindOffer, boot.KindAck:
 		return &j.offers
+	case boot.KindProgress:
+		return &j.progress
+	case boot.KindSyslog:
+		return &j.lines
 	case boot.KindTFTP, boot.KindHTTP, boot.KindScript:
 		if e.Reason != boot.ReasonNone {
 			return &j.refused
@@ -129,7 +139,7 @@ func (j *Journal) Since(seq uint64, limit int) (events []boot.Event, last uint64
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var all []boot.Event
-	for _, r := range []*ring{&j.boots, &j.offers, &j.refused, &j.chatter} {
+	for _, r := range []*ring{&j.boots, &j.offers, &j.refused, &j.chatter, &j.progress, &j.lines} {
 		all = append(all, r.after(seq)...)
 	}
 	slices.SortFunc(all, func(a, b boot.Event) int {

@@ -1,0 +1,143 @@
+package journal
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/bootpuck/bootpuck/appliance/boot"
+)
+
+// fileName is a name as asked for in the one spelling that is compared:
+// firmware writes backslashes, leading slashes, capitals and whole addresses.
+func fileName(asked string) string {
+	s := strings.ToLower(strings.ReplaceAll(asked, `\`, "/"))
+	if i := strings.Index(s, "://"); i >= 0 && i <= 5 {
+		_, s, _ = strings.Cut(s[i+3:], "/")
+	}
+	return strings.TrimLeft(path.Clean("/"+s), "/")
+}
+
+// loaderNames are beginnings of the names of programs that boot others.
+var loaderNames = []string{
+	"undionly", "snponly", "ipxe", "gpxe", "pxelinux", "lpxelinux", "gpxelinux", "ldlinux", "syslinux", "shim", "grub", "core.",
+	"mmx64", "mmaa64", "fbx64", "fbaa64", "bootx64", "bootia32", "bootaa64", "bootarm", "bootriscv", "bootloong", "bootmgfw", "wdsmgfw",
+	"pxeboot.", "wdsnbp", "revocations",
+}
+
+// loaderEndings are endings of such names, and of the modules they load.
+var loaderEndings = []string{".kpxe", ".kkpxe", ".kkkpxe", ".pxe", ".c32", ".mod", ".lst", ".0", ".n12"}
+
+// guess is which stage a file belongs to, by its name alone. It is what is left
+// when the box cannot tell; StageKernel stands for any file of a target.
+func guess(name string) boot.StageName {
+	base := path.Base(name)
+	switch {
+	case name == "" || name == ".":
+		return ""
+	case base == "autoexec.ipxe", name == "b":
+		return boot.StageAutoexec
+	case name == "s", strings.HasPrefix(name, "x/"), strings.HasPrefix(name, "w/"), strings.HasPrefix(name, "grub/grub.cfg"),
+		path.Base(path.Dir(name)) == "pxelinux.cfg":
+		return boot.StageScript
+	case base == "grub.cfg":
+		return boot.StageAutoexec
+	case strings.HasPrefix(name, "m/"):
+		return boot.StageMenu
+	case strings.HasPrefix(name, "a/"):
+		return boot.StageAnswer
+	case strings.HasPrefix(name, "cb/"):
+		return boot.StageInstaller
+	}
+	has := func(list []string, is func(s, part string) bool) bool {
+		return slices.ContainsFunc(list, func(part string) bool { return is(base, part) })
+	}
+	if has(loaderNames, strings.HasPrefix) || has(loaderEndings, strings.HasSuffix) || strings.HasPrefix(name, "grub/") {
+		return boot.StageLoader
+	}
+	return boot.StageKernel
+}
+
+// guessPi is guess for a Raspberry Pi, whose firmware fetches everything itself:
+// what comes before the kernel is its loader.
+func guessPi(name string) boot.StageName {
+	base := path.Base(name)
+	for _, kernel := range []string{"kernel", "vmlinuz", "image"} {
+		if strings.HasPrefix(base, kernel) {
+			return boot.StageKernel
+		}
+	}
+	for _, part := range []string{"initramfs", "initrd", "boot.img"} {
+		if strings.HasPrefix(base, part) {
+			return boot.StageFiles
+		}
+	}
+	return boot.StageLoader
+}
+
+// stageOf is the stage of an event about a file; empty when it is of none.
+// StageKernel stands for any file of a target.
+func (t *try) stageOf(e boot.Event, local func(string) boot.StageName) boot.StageName {
+	name := fileName(e.File)
+	if name == "left" || name == "…" {
+		return ""
+	}
+	if slices.Contains(t.a.Firmwares, boot.FirmwareRPi) && !slices.Contains(t.a.Firmwares, boot.FirmwareIPXE) {
+		return guessPi(name)
+	}
+	s := guess(name)
+	if e.Kind == boot.KindScript || s == boot.StageAnswer || s == boot.StageInstaller || s == boot.StageMenu || s == boot.StageScript {
+		if e.Kind == boot.KindScript && (s == boot.StageKernel || s == boot.StageLoader) {
+			return boot.StageScript // a text was rendered, whatever its name
+		}
+		return s // the box's own addresses, which no file has
+	}
+	if local != nil {
+		if own := local(e.File); own != "" {
+			if own == boot.StageFiles {
+				own = boot.StageKernel // which of them it is depends on the order
+			}
+			return own
+		}
+	}
+	if s == boot.StageKernel && t.a.Stage(boot.StageLoader).Count == 0 && t.a.Stage(boot.StageScript).Count == 0 &&
+		strings.HasSuffix(name, ".efi") && !strings.HasPrefix(name, "memtest/") {
+		return boot.StageLoader // the first program of a UEFI machine, whatever its name
+	}
+	return s
+}
+
+// decided reads what a script event says was decided: "boot rescue (machine)"
+// at the end of its text, after what the machine told of itself.
+func decided(text string) (action boot.Action, profile string, ok bool) {
+	head, source, found := cutLast(text, " (")
+	if !found || !strings.HasSuffix(source, ")") || !sources[boot.Source(strings.TrimSuffix(source, ")"))] {
+		return "", "", false
+	}
+	if _, tail, more := cutLast(head, ": "); more {
+		head = tail
+	}
+	word, profile, _ := strings.Cut(head, " ")
+	if action = boot.Action(word); !actions[action] || profile != "" && !boot.ValidName(profile) {
+		return "", "", false
+	}
+	return action, profile, true
+}
+
+var sources = map[boot.Source]bool{
+	boot.SourceDenied: true, boot.SourceSafety: true, boot.SourceMachine: true, boot.SourceUnknown: true, boot.SourceGroup: true,
+	boot.SourceRule: true, boot.SourceDefault: true, boot.SourceSettings: true, boot.SourceBuiltIn: true,
+}
+
+var actions = map[boot.Action]bool{
+	boot.ActionSilent: true, boot.ActionBoot: true, boot.ActionArmed: true, boot.ActionMenu: true, boot.ActionLocal: true, boot.ActionAsk: true,
+}
+
+// cutLast is strings.Cut at the last occurrence of sep.
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/bootpuck/bootpuck/appliance/logging"
 	"github.com/bootpuck/bootpuck/appliance/metrics"
 	"github.com/bootpuck/bootpuck/appliance/proxydhcp"
+	"github.com/bootpuck/bootpuck/appliance/quirks"
 	"github.com/bootpuck/bootpuck/appliance/registry"
 	"github.com/bootpuck/bootpuck/appliance/settings"
 	"github.com/bootpuck/bootpuck/appliance/tftp"
@@ -72,6 +73,7 @@ type Box struct {
 	files      *fileSet
 	registry   *registry.Registry
 	awaiting   *boot.Awaiting
+	quirks     *quirks.Book
 	neighbours *neighbours
 	keeper     *keeper
 	page       *admin.Box
@@ -96,6 +98,8 @@ func New(cfg Config) (*Box, error) {
 		cfg: cfg, started: cfg.Now(), memory: boot.NewMemory(clientsRemembered), awaiting: boot.NewAwaiting(),
 		journal: journal.New(journal.DefaultSize, cfg.Now), supervisor: newSupervisor(cfg.Log),
 	}
+	b.quirks = quirks.New(quirks.Config{Now: cfg.Now, Sink: b.Record})
+	b.awaiting.Each(b.memory.NotStarted)
 	b.metrics = metrics.New(prometheus.NewPedanticRegistry(), metrics.Sources{
 		Version: cfg.Version, Health: b.Health, Clients: b.memory.Len, LogDropped: cfg.LogDropped,
 		Rivals: func() int { return len(b.sentinel.Responders()) }, Machines: func() int { return b.registry.Machines() },
@@ -125,7 +129,7 @@ func New(cfg Config) (*Box, error) {
 	})
 	b.tftp, err = tftp.New(tftp.Config{
 		Addr:  netip.AddrPortFrom(netip.IPv4Unspecified(), tftpPort(cfg.Ports.TFTP)),
-		Files: b.files, Allowed: b.tftpAllowed, Link: b.tftpLink, MaxBlock: s.TFTPBlock, Drain: drain, Sink: b.Record, Meter: b.metrics,
+		Files: b.files, Allowed: b.tftpAllowed, Link: b.tftpLink, MaxBlock: s.TFTPBlock, MaxBlockFor: b.memory.Block, Drain: drain, Sink: b.Record, Meter: b.metrics,
 	})
 	if err != nil {
 		return nil, err
@@ -182,6 +186,7 @@ func (b *Box) Record(e boot.Event) {
 		}
 	default:
 	}
+	b.observeQuirks(e, stage)
 	b.sight(e)
 	b.metrics.Record(e)
 	b.journal.Record(e)

@@ -43,6 +43,7 @@ func (b *Box) dhcpSettings() proxydhcp.Settings {
 	s := b.cfg.Settings
 	policy := s.Policy
 	policy.HTTPPort, policy.Has, policy.Machines = b.httpPort(), b.files.has, b.registry.Rule
+	policy.Quirks = b.modelShape
 	return proxydhcp.Settings{
 		Policy: policy, LenientGUID: s.LenientGUID, Observe: s.Observe, Standby: b.twin.leaves,
 		Relays: proxydhcp.Relays{Mode: proxydhcp.RelayMode(s.RelayMode), Allow: s.RelayAllow, Clients: s.RelayClients},

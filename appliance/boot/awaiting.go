@@ -14,6 +14,7 @@ type Awaiting struct {
 	mu      sync.Mutex
 	pending map[MAC]awaited
 	said    map[MAC]time.Time // when the silence of a machine was last reported
+	each    func(MAC)
 }
 
 type awaited struct {
@@ -37,6 +38,10 @@ const (
 func NewAwaiting() *Awaiting {
 	return &Awaiting{pending: map[MAC]awaited{}, said: map[MAC]time.Time{}}
 }
+
+// Each has f called for every machine that Silent finds, also for those whose
+// silence was reported a short while ago. Call it before anything else.
+func (a *Awaiting) Each(f func(MAC)) { a.each = f }
 
 // Fetched notes that a machine has downloaded its first stage: e is the event
 // of that transfer. Machines beyond the bound are not watched.
@@ -62,14 +67,24 @@ func (a *Awaiting) Heard(mac MAC) {
 // Silent returns a warning for every machine whose first stage has not been
 // heard of for StartTime, once each.
 func (a *Awaiting) Silent(now time.Time) []Event {
+	out, all := a.silent(now)
+	if a.each != nil {
+		for _, mac := range all {
+			a.each(mac)
+		}
+	}
+	return out
+}
+
+func (a *Awaiting) silent(now time.Time) (out []Event, all []MAC) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var out []Event
 	for mac, w := range a.pending {
 		if now.Sub(w.since) < StartTime {
 			continue
 		}
 		delete(a.pending, mac)
+		all = append(all, mac)
 		if last, ok := a.said[mac]; ok && now.Sub(last) < silentAgain {
 			continue
 		}
@@ -87,5 +102,5 @@ func (a *Awaiting) Silent(now time.Time) []Event {
 			delete(a.said, mac)
 		}
 	}
-	return out
+	return out, all
 }

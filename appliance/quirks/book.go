@@ -192,6 +192,9 @@ func (b *Book) For(class, oui, product string) (s boot.Shape, pinned bool) {
 	return boot.Shape{}, false
 }
 
+// Empty says whether For knows nothing of anybody.
+func (b *Book) Empty() bool { return len(b.index.Load().exact) == 0 }
+
 // Products says whether it makes a difference to For what the product is.
 func (b *Book) Products() bool { return b.index.Load().products }
 

@@ -129,10 +129,10 @@ const barWidth = 32
 
 // bar draws when something was within the whole, as so many characters.
 func bar(from, took, whole time.Duration, width int) string {
-	if whole <= 0 {
-		whole = 1
-	}
-	place := func(d time.Duration) int { return int(min(max(d, 0), whole) * time.Duration(width) / whole) }
+	whole = max(whole, 1)
+	from = min(max(from, 0), whole)
+	took = min(max(took, 0), whole-from)
+	place := func(d time.Duration) int { return int(float64(d) / float64(whole) * float64(width)) }
 	begin := min(place(from), width-1)
 	end := min(max(place(from+took), begin+1), width)
 	return strings.Repeat("·", begin) + strings.Repeat("█", end-begin) + strings.Repeat("·", width-end)
@@ -234,6 +234,7 @@ func (a attempt) printOffers(w io.Writer) {
 const (
 	maxEvents = 64
 	longGap   = 2 * time.Second
+	clockGap  = 12 * time.Hour // longer than any boot is kept open
 )
 
 func (a attempt) printEvents(w io.Writer) {
@@ -248,12 +249,15 @@ func (a attempt) printEvents(w io.Writer) {
 		switch {
 		case omitted:
 			fmt.Fprintf(w, "%12s  %d events are not kept\n", "…", a.Omitted)
-		case gap < -time.Second:
-			fmt.Fprintf(w, "%12s  the clock was set back\n", "…")
+		case gap < -time.Second || gap > clockGap:
+			fmt.Fprintf(w, "%12s  the clock of the box was set\n", "…")
 		case gap >= longGap:
 			fmt.Fprintf(w, "%12s  nothing for %s\n", "…", showSpan(gap))
 		}
 		before = e.Time
+		if e.MAC == a.MAC {
+			e.MAC = "" // it stands above
+		}
 		fmt.Fprintf(w, "%12s  %s\n", fmt.Sprintf("%+.3f", e.Time.Sub(a.Start).Seconds()), visible(e.words()))
 	}
 }

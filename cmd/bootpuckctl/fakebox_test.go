@@ -42,13 +42,14 @@ type fakeBox struct {
 	asked   []string        // "GET /machines …"
 	trouble map[string]bool // what goes wrong, see the box command of the scripts
 	hold    []document      // requests
+	models  map[string]document
 	imports int
 }
 
 func newFakeBox(t testing.TB) *fakeBox {
 	b := &fakeBox{
 		t: t, spec: apiSpec(t), revs: map[string]int{}, trees: map[string]document{}, trouble: map[string]bool{},
-		docs: map[string]map[string]document{},
+		docs: map[string]map[string]document{}, models: fakeQuirks(),
 		hold: []document{{
 			"code": "4711", "machine": "m3", "asked": boxTime.Format(time.RFC3339),
 			"seen": document{"mac": "52:54:00:00:00:03", "addr": "192.0.2.3", "manufacturer": "ACME", "product": "Box\x1b]0;evil\x07"},
@@ -96,7 +97,7 @@ func apiSpec(t testing.TB) routers.Router {
 	if err != nil {
 		t.Fatalf("read the description of the API: %v", err)
 	}
-	for _, media := range []string{"application/gzip", "application/x-tar"} {
+	for _, media := range []string{"application/gzip", "application/x-tar", "application/vnd.tcpdump.pcap", "text/event-stream"} {
 		openapi3filter.RegisterBodyDecoder(media, openapi3filter.FileBodyDecoder)
 	}
 	return spec
@@ -191,7 +192,7 @@ func reply(w http.ResponseWriter, status int, tag string, v any) {
 
 func (b *fakeBox) answer(w http.ResponseWriter, r *http.Request, path string, body []byte) {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
-	secret := parts[0] == "export" || strings.HasSuffix(path, "/preview")
+	secret := parts[0] == "export" || strings.HasSuffix(path, "/preview") || strings.HasSuffix(path, "/capture") || path == "/quirks/export"
 	if (secret || r.Method != http.MethodGet) && r.Header.Get("Authorization") != "Bearer "+boxToken {
 		fail(w, 401, "login", "Send the box's token.", nil)
 		return
@@ -199,6 +200,14 @@ func (b *fakeBox) answer(w http.ResponseWriter, r *http.Request, path string, bo
 	switch {
 	case parts[0] == "events":
 		fmt.Fprint(w, `{"events":[{"seq":1,"time":"2026-03-04T05:06:07Z","kind":"offer"}],"last":1}`)
+	case parts[0] == "attempts":
+		b.attempts(w, r, parts)
+	case parts[0] == "doctor":
+		b.doctor(w)
+	case parts[0] == "lan":
+		b.lan(w, r, parts)
+	case parts[0] == "quirks":
+		b.quirk(w, r, parts, body)
 	case parts[0] == "requests":
 		b.requests(w, parts, body)
 	case parts[0] == "decisions":

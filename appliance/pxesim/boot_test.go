@@ -13,6 +13,7 @@ func TestEveryProfileBoots(t *testing.T) {
 		t.Run(p.Name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				l := newLAN(t)
+				l.suit(p)
 				r := l.play(p)
 				if !r.OK || r.Code != "" {
 					t.Fatalf("did not boot: %s\n%s", r.Verdict, trace(r))
@@ -61,6 +62,7 @@ func TestProbeSendsNoRequest(t *testing.T) {
 		t.Run(p.Name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				l := newLAN(t)
+				l.suit(p)
 				r := l.play(p, func(o *Options) { o.Lease, o.Station = false, pfx("192.0.2.77/24") })
 				if !r.OK {
 					t.Fatalf("did not boot: %s\n%s", r.Verdict, trace(r))
@@ -730,6 +732,48 @@ func TestWhoIsAsked(t *testing.T) {
 			}
 			if len(l.asked) == 0 {
 				t.Errorf("%s asks nobody", tt.profile)
+			}
+		})
+	}
+}
+
+// Firmware that does not listen at once loses instant offers and hears late ones.
+func TestMissesEarlyOffers(t *testing.T) {
+	for _, tt := range []struct {
+		delay time.Duration
+		code  Code
+	}{{0, CodeE16}, {99 * time.Millisecond, CodeE16}, {100 * time.Millisecond, ""}} {
+		bubble(t, func(t *testing.T) {
+			l := newLAN(t)
+			l.proxyDelay, l.dhcpDelay = tt.delay, 500*time.Millisecond
+			r := l.play(profile(t, "uefi-slow"))
+			if r.Code != tt.code || tt.code != "" && !strings.Contains(trace(r), "does not listen before 100ms") {
+				t.Errorf("after %v: %q\n%s", tt.delay, r.Code, trace(r))
+			}
+		})
+	}
+}
+
+// A path that loses large blocks lets a transfer be agreed on, and nothing of it through.
+func TestLosesLargeBlocks(t *testing.T) {
+	for _, tt := range []struct {
+		profile string
+		max     int
+		ok      bool
+	}{
+		{"uefi-large-drop", 0, false},
+		{"uefi-large-drop", 1201, false},
+		{"uefi-large-drop", 1200, true},
+		{"bios-small", 1024, false},
+		{"bios-small", 512, true},
+		{"bios-512", 0, true},
+	} {
+		bubble(t, func(t *testing.T) {
+			l := newLAN(t)
+			l.maxBlock = tt.max
+			r := l.play(profile(t, tt.profile))
+			if r.OK != tt.ok || !tt.ok && r.Count(StepFetch) != 1 {
+				t.Errorf("%s with blocks of at most %d: %s\n%s", tt.profile, tt.max, r.Verdict, trace(r))
 			}
 		})
 	}

@@ -41,6 +41,8 @@ type lan struct {
 	mute      string
 	noOptions bool
 	noTsize   bool
+	// maxBlock caps the block size granted; 0 does not.
+	maxBlock int
 	// rogueACK lets the proxy acknowledge the REQUEST that was meant for the DHCP server.
 	rogueACK    bool
 	blockHook   func(block uint16, data []byte) []byte
@@ -288,6 +290,10 @@ func (l *lan) serveTFTP(d Datagram) []Delivery {
 				}
 				v = strconv.Itoa(len(data))
 			case "blksize":
+				if l.maxBlock > 0 {
+					n = min(n, l.maxBlock)
+					v = strconv.Itoa(n)
+				}
 				s.block = n
 			case "windowsize":
 				s.window = n
@@ -365,6 +371,16 @@ func (l *lan) RoundTrip(r *http.Request) (*http.Response, error) {
 	res := w.Result()
 	res.Request = r
 	return res, nil
+}
+
+// suit makes the LAN what a profile needs that the default does not suit.
+func (l *lan) suit(p Profile) {
+	if p.TFTP.LosesAbove > 0 {
+		l.maxBlock = 512
+	}
+	if early := p.Quirks.MissesEarly; early > 0 {
+		l.dhcpDelay, l.proxyDelay = max(l.dhcpDelay, early), max(l.proxyDelay, early)
+	}
 }
 
 // play runs one profile on the LAN inside a bubble, with a lease.

@@ -119,6 +119,7 @@ type Machine struct {
 	state    state
 	since    time.Duration // start of the state
 	try      int
+	sent     time.Duration // when the last DISCOVER left
 	restarts int
 	refused  int
 	xid      uint32
@@ -224,6 +225,7 @@ func (m *Machine) sendDiscover() {
 	m.note(StepDiscover, netip.AddrPort{}, "DISCOVER %d of %d, xid %08x", m.try+1, len(m.p.DiscoverWaits), m.xid)
 	m.do(Send{Datagram{Src: netip.AddrPortFrom(netip.IPv4Unspecified(), portClient), Dst: netip.AddrPortFrom(broadcast, portServer), Payload: k.Marshal()}})
 	m.do(Timer{m.now + m.p.DiscoverWaits[m.try]})
+	m.sent = m.now
 	m.try++
 }
 
@@ -324,6 +326,10 @@ func (m *Machine) mine(d Datagram, k *Packet, port uint16) bool {
 
 func (m *Machine) offer(d Datagram, k *Packet) {
 	if !m.mine(d, k, portClient) {
+		return
+	}
+	if early := m.p.Quirks.MissesEarly; m.now-m.sent < early {
+		m.ignore(d.Src, "offer after %v: this firmware does not listen before %v", m.now-m.sent, early)
 		return
 	}
 	o := Offer{From: d.Src, At: m.now, Packet: k}

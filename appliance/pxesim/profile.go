@@ -65,6 +65,9 @@ type Quirks struct {
 	RefusePlainHTTP bool
 	// Huge57: the REQUEST carries 0xff00 as maximum size (EDK2).
 	Huge57 bool
+	// MissesEarly: offers that arrive sooner than this after the DISCOVER are lost: the firmware is
+	// not listening yet (the reason for dnsmasq's --dhcp-reply-delay).
+	MissesEarly time.Duration
 }
 
 // Profile is one kind of firmware as data. The zero value is not usable; take one from [Profiles]

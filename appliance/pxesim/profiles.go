@@ -143,6 +143,14 @@ func Profiles() []Profile {
 			p.Name, p.Title = "bios-noguid", "BIOS option ROM without option 97 (Intel ROM on Supermicro)"
 			p.OmitGUID = true
 		}),
+		with(biosProfile(), func(p *Profile) {
+			p.Name, p.Title = "bios-512", "BIOS option ROM whose TFTP knows no options: blocks of 512"
+			p.TFTP = TFTPHabits{Waits: seconds(4, 4, 4, 4, 4)}
+		}),
+		with(biosProfile(), func(p *Profile) {
+			p.Name, p.Title = "bios-small", "BIOS option ROM that asks for blocks of 1456 and can receive 512"
+			p.TFTP.LosesAbove = 512
+		}),
 		named(ipxeProfile(0), "ipxe-bios", "iPXE in a BIOS ROM (QEMU, NIC flash)"),
 		with(ipxeProfile(0), func(p *Profile) {
 			p.Name, p.Title = "ipxe-nohttp", "cut-down iPXE ROM without HTTP"
@@ -185,6 +193,12 @@ func Profiles() []Profile {
 		with(uefiProfile("uefi-2010", "UEFI PXE, EDK2 before November 2010: no bit 3, unterminated 67", 7), func(p *Profile) {
 			p.Quirks.IgnoreBit3, p.Quirks.Unterminated67 = true, true
 			p.TFTP = tftpEDK2(false)
+		}),
+		with(uefiProfile("uefi-slow", "UEFI PXE that loses offers in the first tenth of a second", 7), func(p *Profile) {
+			p.Quirks.MissesEarly = 100 * time.Millisecond
+		}),
+		with(uefiProfile("uefi-large-drop", "UEFI PXE behind a path that drops packets of more than 1228 octets (tunnel)", 7), func(p *Profile) {
+			p.TFTP.LosesAbove = 1200
 		}),
 	)
 	for _, h := range []struct {

@@ -52,6 +52,10 @@ type TFTPHabits struct {
 	// IgnoreOACK asks for options and then behaves as if none had been granted, acknowledging
 	// nothing but data (the firmware behind dnsmasq's --tftp-no-blocksize).
 	IgnoreOACK bool
+	// LosesAbove: blocks with more octets than this never arrive, whatever was agreed on: a path
+	// that drops large packets (tunnels, broken fragmentation), or a receive buffer of that size. 0
+	// loses nothing.
+	LosesAbove int
 }
 
 func tftpBIOS() TFTPHabits {
@@ -374,6 +378,9 @@ func (t *transfer) run(ctx context.Context, rrq []byte) error {
 		src := netip.AddrPortFrom(ua.AddrPort().Addr().Unmap(), ua.AddrPort().Port())
 		// The first answer may come from any port of the server; from then on only that port counts.
 		if src.Addr() != t.server.Addr() || (t.peer.IsValid() && src != t.peer) {
+			continue
+		}
+		if most := t.c.Habits.LosesAbove; most > 0 && n > most+4 && binary.BigEndian.Uint16(buf[:]) == tftpDATA {
 			continue
 		}
 		progress, err := t.handle(src, buf[:n])

@@ -39,11 +39,11 @@ type document struct {
 // Handler serves Prefix and what lies below: an index, the files as they are, and
 // under runbooks/NAME the page of an alert. It answers GET and HEAD only.
 func Handler() http.Handler {
-	documents := documents()
+	documents, csp := documents(), policy()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", csp)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "these pages can only be read", http.StatusMethodNotAllowed)

@@ -206,6 +206,13 @@ func (tr *tracker) find(e *boot.Event) (*try, found) {
 		if byAddr != nil && byAddr != t && t.strong && byAddr.strong && t.a.Addr != e.Addr && byAddr.a.Addr == e.Addr && !byAddr.finished() {
 			return byAddr, foundAddr
 		}
+		// This card's latest boot is over, and another card of the same machine is in
+		// the middle of the next.
+		if t.finished() && boot.UsableGUID(e.GUID) && discovers(e) {
+			if other := tr.byGUID[e.GUID]; other != nil && other.seq > t.seq && !other.finished() && other.same(e) && !other.busy(e.Time) {
+				return other, foundGUID
+			}
+		}
 		return t, foundMAC
 	}
 	if byAddr != nil && (e.MAC == "" || !differ(e.GUID, byAddr.a.GUID)) {

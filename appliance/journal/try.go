@@ -382,7 +382,8 @@ func (t *try) silence(e *boot.Event) {
 		}
 		t.discover(e)
 	case isSystem(e):
-		t.mark(boot.StageSystem, e).Done = true
+		s := t.mark(boot.StageSystem, e)
+		s.Done, s.Reason = true, boot.ReasonNone // it is none of the box's business, and no failure
 		if t.a.Reached(boot.StageKernel) || t.a.Stage(boot.StageScript).Done {
 			t.life = true
 		}
@@ -454,7 +455,11 @@ func (t *try) transfer(e *boot.Event, local func(string) boot.StageName) {
 			s.Reason = e.Reason
 		}
 	default:
+		before := t.a.Stage(name).Reason
 		s = t.mark(name, e)
+		if e.Reason == boot.ReasonNotFound && t.wentOn(name) {
+			s.Reason = before // it asks for more than it needs
+		}
 	}
 	if e.Kind == boot.KindProgress {
 		t.under(e, name)
@@ -472,6 +477,23 @@ func (t *try) transfer(e *boot.Event, local func(string) boot.StageName) {
 
 func (t *try) isPi() bool {
 	return slices.Contains(t.a.Firmwares, boot.FirmwareRPi) && !slices.Contains(t.a.Firmwares, boot.FirmwareIPXE)
+}
+
+// wentOn says whether a stage after name came to its end.
+func (t *try) wentOn(name boot.StageName) bool {
+	return slices.ContainsFunc(t.a.Stages, func(s boot.Stage) bool {
+		return s.Done && s.Name != boot.StageSystem && stageOrder[s.Name] > stageOrder[name]
+	})
+}
+
+// forgive takes back that files were missing on the way to a stage that came to
+// its end: boot programs try names in turn.
+func (t *try) forgive(name boot.StageName) {
+	for i := range t.a.Stages {
+		if s := &t.a.Stages[i]; s.Reason == boot.ReasonNotFound && stageOrder[s.Name] < stageOrder[name] {
+			s.Reason = boot.ReasonNone
+		}
+	}
 }
 
 // under notes a transfer under way.
@@ -497,6 +519,7 @@ func (t *try) ended(s *boot.Stage, e *boot.Event) {
 		// A question for the size, or a part.
 	default:
 		s.Done, s.Reason = true, boot.ReasonNone
+		t.forgive(s.Name)
 	}
 	if t.done == nil {
 		t.done = map[boot.StageName]int64{}
@@ -559,6 +582,7 @@ func (t *try) script(e *boot.Event, local func(string) boot.StageName) {
 	if e.Reason == boot.ReasonNone {
 		s.Reason = boot.ReasonNone
 	}
+	t.forgive(name)
 	if action, profile, ok := decided(e.Text); ok {
 		t.a.Action = action
 		if profile != "" {

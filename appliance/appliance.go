@@ -17,6 +17,7 @@ import (
 
 	"github.com/bootpuck/bootpuck/appliance/admin"
 	"github.com/bootpuck/bootpuck/appliance/boot"
+	"github.com/bootpuck/bootpuck/appliance/capture"
 	"github.com/bootpuck/bootpuck/appliance/journal"
 	"github.com/bootpuck/bootpuck/appliance/lan"
 	"github.com/bootpuck/bootpuck/appliance/logging"
@@ -25,6 +26,7 @@ import (
 	"github.com/bootpuck/bootpuck/appliance/quirks"
 	"github.com/bootpuck/bootpuck/appliance/registry"
 	"github.com/bootpuck/bootpuck/appliance/settings"
+	"github.com/bootpuck/bootpuck/appliance/syslog"
 	"github.com/bootpuck/bootpuck/appliance/tftp"
 )
 
@@ -38,6 +40,7 @@ type Config struct {
 	Bootfiles  fs.FS         // boot programs by the names machines ask for
 	Missing    []string      // boot programs that this build lacks
 	State      *StateKeeper
+	Forward    *syslog.Forwarder // sends the log elsewhere; nil: nobody does
 	Now        func() time.Time
 	Ports      Ports
 }
@@ -78,6 +81,13 @@ type Box struct {
 	keeper     *keeper
 	page       *admin.Box
 
+	attempts *journal.Attempts
+	capture  *capture.Ring    // nil: no packets are kept
+	syslog   *syslog.Receiver // nil: no log lines are taken
+	clock    *clockWatch
+	board    *metrics.Board
+	lan      lanCache
+
 	interfaces atomic.Pointer[converted]
 }
 
@@ -100,11 +110,13 @@ func New(cfg Config) (*Box, error) {
 	}
 	b.quirks = quirks.New(quirks.Config{Now: cfg.Now, Sink: b.Record})
 	b.awaiting.Each(b.memory.NotStarted)
-	b.metrics = metrics.New(prometheus.NewPedanticRegistry(), metrics.Sources{
-		Version: cfg.Version, Health: b.Health, Clients: b.memory.Len, LogDropped: cfg.LogDropped,
-		Rivals: func() int { return len(b.sentinel.Responders()) }, Machines: func() int { return b.registry.Machines() },
-		Waiting: func() int { return len(b.registry.Requests()) },
+	b.board = metrics.NewBoard(os.DirFS("/sys"))
+	b.attempts = journal.NewAttempts(journal.AttemptsConfig{
+		Now: cfg.Now, Judge: b.judge, Sink: b.Record, Ended: b.ended,
+		Who:   func(mac boot.MAC, guid boot.GUID) (boot.MachineID, string, string) { return b.registry.Who(mac, guid) },
+		Local: func(name string) boot.StageName { return b.files.stageOf(name) },
 	})
+	b.clock = newClockWatch(cfg.Now, b.attempts.ClockStepped)
 	b.watcher = lan.NewWatcher(lan.Selection{Names: s.Interfaces}, b.Record)
 	b.neighbours = newNeighbours(b.watcher.Neighbour, cfg.Now)
 	b.twin = newTwins(b)
@@ -116,7 +128,8 @@ func New(cfg Config) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.keeper = newKeeper(cfg.State, b.registry, b.Record, cfg.Log, cfg.Now)
+	b.keeper = newKeeper(b)
+	b.metrics = metrics.New(prometheus.NewPedanticRegistry(), b.sources())
 	if b.files, err = newFileSet(cfg.Bootfiles, treeFS{b.keeper}, s, b.Record, b.base); err != nil {
 		return nil, err
 	}
@@ -134,6 +147,7 @@ func New(cfg Config) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.newSeeing()
 	b.page = b.adminBox()
 	b.web = b.newWeb()
 	b.admin = newHTTPTask("admin", s.Admin, admin.Handler(b.page))
@@ -187,6 +201,7 @@ func (b *Box) Record(e boot.Event) {
 	default:
 	}
 	b.observeQuirks(e, stage)
+	b.attempts.Observe(e)
 	b.sight(e)
 	b.metrics.Record(e)
 	b.journal.Record(e)
@@ -263,7 +278,17 @@ func observing(on bool) string {
 
 // tasks lists everything long-running, in the order of the health tree.
 func (b *Box) tasks() []Task {
-	return []Task{b.watcher, b.sentinel, b.twin, b.keeper, b.files, listener{b}, b.dhcp, b.tftp, b.web, b.admin, b.scrape}
+	tasks := []Task{b.watcher, b.sentinel, b.twin, b.keeper, b.files, listener{b}, b.dhcp, b.tftp, b.web, b.admin, b.scrape, b.attempts, b.clock}
+	if b.capture != nil {
+		tasks = append(tasks, recorder{b.capture})
+	}
+	if b.syslog != nil {
+		tasks = append(tasks, b.syslog)
+	}
+	if b.cfg.Forward != nil {
+		tasks = append(tasks, b.cfg.Forward)
+	}
+	return tasks
 }
 
 // Addresses are where a running box listens; ports may have been chosen by the

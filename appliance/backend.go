@@ -18,6 +18,7 @@ import (
 func (b *Box) backend() admin.Backend {
 	return admin.Backend{
 		Registry: records{b.registry}, Exchange: records{b.registry}, Trees: uploads{b.keeper}, Preview: preview{b},
+		Attempts: b.attempts, LAN: surroundings{b}, Quirks: quirkBook{b}, Capture: captures{b},
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"github.com/bootpuck/bootpuck/appliance/boot"
 	"github.com/bootpuck/bootpuck/appliance/health"
 	"github.com/bootpuck/bootpuck/appliance/lan"
+	"github.com/bootpuck/bootpuck/appliance/monitoring"
 	"github.com/bootpuck/bootpuck/appliance/system"
+	"github.com/bootpuck/bootpuck/appliance/webui"
 )
 
 // Health is the state of the box now.
@@ -31,6 +33,9 @@ func (b *Box) tree() *health.Node {
 		{Name: "site", Title: "The site's own servers", Check: b.siteHealth},
 		{Name: "twin", Title: "Other bootpucks", Check: b.twin.health},
 		{Name: "listening", Title: "Listening to other servers", Check: b.listeningHealth},
+		{Name: "boots", Title: "Boots of machines", Check: b.supervisor.check(b.attempts)},
+		{Name: "capture", Title: "Recent packets", Check: b.captureHealth},
+		{Name: "syslog", Title: "Log lines of machines", Check: b.syslogHealth},
 		{Name: "bootfiles", Title: "Boot files", Check: b.bootfilesHealth},
 		{Name: "state", Title: "State", Check: b.stateHealth, Children: []*health.Node{
 			{Name: "machines", Title: "Machines and profiles", Check: b.keeper.health},
@@ -154,7 +159,7 @@ func (b *Box) adminBox() *admin.Box {
 	return &admin.Box{
 		Name: b.name(), Version: b.cfg.Version, AdminPort: portOf(b.cfg.Settings.Admin), Started: b.started,
 		Observe: b.cfg.Settings.Observe, Health: b.Health, Journal: b.journal, Metrics: b.metrics.Handler(), Now: time.Now,
-		Backend: b.backend(), Token: b.keeper.apiToken, Log: b.cfg.Log, Settings: func() any { return b.cfg.Settings.Document },
+		Backend: b.backend(), Token: b.keeper.apiToken, Log: b.cfg.Log, Pages: webui.Handler(pages{b}), Monitoring: monitoring.Handler(), Settings: func() any { return b.cfg.Settings.Document },
 		Interfaces: func() []admin.Interface {
 			var out []admin.Interface
 			for _, i := range b.watcher.Snapshot() {

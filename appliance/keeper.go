@@ -2,7 +2,9 @@ package appliance
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,12 +27,14 @@ const (
 	storeName = store.FileName // machines, profiles, targets …
 	treesName = "trees"        // uploaded trees
 	tokenName = "api-token"    // lets its bearer change things from another machine
+	signName  = "quirk-key"    // signs quirk files
 )
 
 // keeper opens what the state directory holds once that is ready, and closes it
 // at the end. Until then, and where nothing can be kept, the registry works in
 // memory: machines do not wait for a card.
 type keeper struct {
+	box      *Box
 	state    *StateKeeper
 	registry *registry.Registry
 	sink     boot.Sink
@@ -43,12 +47,13 @@ type keeper struct {
 	db     *store.DB
 	trees  *media.Store
 	token  string
+	sign   ed25519.PrivateKey // of quirk files; nil while there is none
 	result health.Result
 }
 
-func newKeeper(state *StateKeeper, r *registry.Registry, sink boot.Sink, log *slog.Logger, now func() time.Time) *keeper {
+func newKeeper(b *Box) *keeper {
 	return &keeper{
-		state: state, registry: r, sink: sink, log: log, now: now, ready: make(chan struct{}),
+		box: b, state: b.cfg.State, registry: b.registry, sink: b.Record, log: b.cfg.Log, now: b.cfg.Now, ready: make(chan struct{}),
 		result: health.Result{Status: health.Degraded, Reason: boot.ReasonStarting},
 	}
 }
@@ -85,7 +90,7 @@ const closeTime = 800 * time.Millisecond
 func (k *keeper) Close() error {
 	closed := make(chan error, 1)
 	go func() {
-		err := k.registry.Close()
+		err := errors.Join(k.registry.Close(), k.box.attempts.Close(), k.box.quirks.Close())
 		k.mu.Lock()
 		db, trees := k.db, k.trees
 		k.mu.Unlock()
@@ -127,7 +132,8 @@ func (k *keeper) openState() error {
 		k.note(health.Result{Status: health.Failed, Reason: boot.ReasonFailed, Detail: err.Error()})
 		return fmt.Errorf("open state: %w", err)
 	}
-	if err := k.registry.SetDB(db); err != nil {
+	file := measured{db, k.box.metrics}
+	if err := k.registry.SetDB(file); err != nil {
 		k.note(health.Result{Status: health.Failed, Reason: boot.ReasonFailed, Detail: err.Error()})
 		return errors.Join(fmt.Errorf("load state: %w", err), db.Close())
 	}
@@ -148,9 +154,20 @@ func (k *keeper) openState() error {
 	if err != nil {
 		k.log.Warn("no token for the API: changes are taken from this machine only", "error", err)
 	}
+	sign, err := signingKey(filepath.Join(state.Dir, signName))
+	if err != nil {
+		k.log.Warn("no key to sign quirk files with", "error", err)
+	}
 	k.mu.Lock()
-	k.db, k.trees, k.token = db, trees, token
+	k.db, k.trees, k.token, k.sign = db, trees, token, sign
 	k.mu.Unlock()
+	// What the box remembers of boots and models is of use without the past too.
+	if err := k.box.attempts.SetStore(notes{file, attemptPrefix}); err != nil {
+		k.log.Error("earlier boots cannot be read", "error", err)
+	}
+	if err := k.box.quirks.SetStore(notes{file, quirkPrefix}); err != nil {
+		k.log.Error("what was learned of models cannot be read", "error", err)
+	}
 	k.open(result)
 	return nil
 }
@@ -187,6 +204,24 @@ func (k *keeper) apiToken() string {
 	return k.token
 }
 
+// size is the state file's length in octets; ok is false while there is none.
+func (k *keeper) size() (octets int64, ok bool) {
+	k.mu.Lock()
+	db := k.db
+	k.mu.Unlock()
+	if db == nil {
+		return 0, false
+	}
+	return db.Size(), true
+}
+
+// signer is the key of this box for quirk files; nil while there is none.
+func (k *keeper) signer() ed25519.PrivateKey {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.sign
+}
+
 // treeFS is the uploaded trees as a file system, also before they are there.
 type treeFS struct{ keeper *keeper }
 
@@ -221,6 +256,28 @@ func apiToken(path string) (string, error) {
 		return "", fmt.Errorf("the API's token in %s: want one line of 16 to %d characters without spaces", path, maxToken)
 	}
 	return token, nil
+}
+
+// signingKey reads the key that quirk files are signed with, or makes one.
+func signingKey(path string) (ed25519.PrivateKey, error) {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the key for quirk files: %w", err)
+	}
+	if seed, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(data))); err == nil && len(seed) == ed25519.SeedSize {
+		return ed25519.NewKeyFromSeed(seed), nil
+	}
+	if text := strings.TrimSpace(string(data)); text != "" {
+		return nil, fmt.Errorf("the key for quirk files in %s: want %d octets in base64; delete the file to have a new one made", path, ed25519.SeedSize)
+	}
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, fmt.Errorf("make a key for quirk files: %w", err)
+	}
+	if err := writeWhole(path, []byte(base64.StdEncoding.EncodeToString(key.Seed())+"\n")); err != nil {
+		return nil, fmt.Errorf("write the key for quirk files: %w", err)
+	}
+	return key, nil
 }
 
 // writeWhole writes a file for its owner alone: a power cut leaves the old one

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bootpuck/bootpuck/appliance/logging"
 	"github.com/bootpuck/bootpuck/appliance/settings"
+	"github.com/bootpuck/bootpuck/appliance/syslog"
 	"github.com/bootpuck/bootpuck/appliance/system"
 	"github.com/bootpuck/bootpuck/bootfiles"
 )
@@ -118,9 +119,18 @@ func Main(ctx context.Context, s *settings.Settings, state *StateKeeper, log *Lo
 	if err := system.ReleaseProgram(); err != nil {
 		log.Debug("the boot files stay in memory", "error", err)
 	}
+	out := log.Logger
+	var forward *syslog.Forwarder
+	if s.SyslogForward != "" {
+		handler, f, err := syslog.NewForwarder(s.SyslogForward, hostname(), out.Handler())
+		if err != nil {
+			return fmt.Errorf("syslog-forward: %w", err)
+		}
+		out, forward = slog.New(handler), f
+	}
 	box, err := New(Config{
-		Settings: s, Version: Version(), Log: log.Logger, LogDropped: log.writer.Dropped,
-		Bootfiles: bootfiles.FS(), Missing: missing, State: state,
+		Settings: s, Version: Version(), Log: out, LogDropped: log.writer.Dropped,
+		Bootfiles: bootfiles.FS(), Missing: missing, State: state, Forward: forward,
 	})
 	if err != nil {
 		return err

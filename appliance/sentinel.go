@@ -26,9 +26,13 @@ func (b *Box) newSentinel() sentinel {
 }
 
 // Run listens until ctx ends.
-func (s sentinel) Run(ctx context.Context) error {
+func (s sentinel) Run(ctx context.Context) error { return patiently(ctx, s.Sentinel.Run) }
+
+// patiently runs a task for which a missing right is no failure: it is tried
+// again after sentinelPatience.
+func patiently(ctx context.Context, run func(context.Context) error) error {
 	for {
-		err := s.Sentinel.Run(ctx)
+		err := run(ctx)
 		if !errors.Is(err, fs.ErrPermission) {
 			return err
 		}

@@ -7,7 +7,8 @@
 // what he could overhear anyway (hardware addresses, boot file names, which
 // machine boots what). He can neither change anything nor read what the boot
 // plane gives only to the machine that it is for: passwords, variables,
-// templates, rendered texts. For those a caller must sit on the box itself or
+// templates, rendered texts; nor what machines logged, where such things turn
+// up, nor packets. For those a caller must sit on the box itself or
 // show the token that stands in the state directory. A web page in a browser on
 // the box is no caller on the box: requests of other sites are refused, and so
 // are those under a name that somebody else may have made to point to us. A
@@ -101,10 +102,10 @@ func Handler(b *Box) http.Handler {
 		mux.Handle("GET /monitoring/", b.Monitoring)
 	}
 	if b.Pages != nil {
-		mux.Handle("GET /", b.Pages)
-	} else {
-		mux.HandleFunc("GET /{$}", b.status)
+		mux.Handle("/", b.Pages) // it refuses what is neither GET nor HEAD itself
+		return guard(mux)
 	}
+	mux.HandleFunc("GET /{$}", b.status)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")

@@ -188,6 +188,9 @@ func fits(q journal.AttemptQuery, t *boot.Attempt) bool {
 // without.
 func attemptDoc(t boot.Attempt, trusted, events bool) boot.Attempt {
 	t.Stages = orEmpty(t.Stages)
+	if !trusted {
+		t.Verdicts = maskVerdicts(t.Verdicts)
+	}
 	switch {
 	case !events:
 		t.Events = nil

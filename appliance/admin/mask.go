@@ -2,6 +2,8 @@ package admin
 
 import (
 	"maps"
+	"slices"
+	"strings"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
@@ -51,6 +53,24 @@ func maskEvent(e boot.Event) boot.Event {
 		e.Text = Masked
 	}
 	return e
+}
+
+// logEvidence is how the doctor begins what it saw in a machine's log.
+const logEvidence = "log line "
+
+// maskVerdicts is what a stranger may see of verdicts: what they quote of a
+// machine's log is masked as in its events.
+func maskVerdicts(list []boot.Verdict) []boot.Verdict {
+	list = slices.Clone(list) // the journal's own must stay as they are
+	for i, v := range list {
+		list[i].Evidence = slices.Clone(v.Evidence)
+		for j, e := range v.Evidence {
+			if strings.HasPrefix(e.Text, logEvidence) {
+				list[i].Evidence[j].Text = logEvidence + Masked
+			}
+		}
+	}
+	return list
 }
 
 func maskMap(m map[string]string) map[string]string {

@@ -42,6 +42,7 @@ const (
 	causeInternal      Cause = "internal"
 	causeBusy          Cause = "busy"
 	causeStarting      Cause = "starting"
+	causeUnable        Cause = "unable"
 	causeState         Cause = "state"
 	causeStateFull     Cause = "state_full"
 )
@@ -74,6 +75,7 @@ var causes = map[Cause]struct {
 	causeInternal:      {http.StatusInternalServerError, "Something went wrong in the box"},
 	causeBusy:          {http.StatusServiceUnavailable, "The box is busy"},
 	causeStarting:      {http.StatusServiceUnavailable, "The box is starting"},
+	causeUnable:        {http.StatusServiceUnavailable, "The box cannot do this at present"},
 	causeState:         {http.StatusServiceUnavailable, "The box cannot store anything"},
 	causeStateFull:     {http.StatusInsufficientStorage, "The box has no room left"},
 }
@@ -234,6 +236,8 @@ func reasonProblem(r boot.Reason, err error) *Problem {
 		p := causeBusy.problem(r.Text())
 		p.retry = time.Minute
 		return p
+	case boot.ReasonPermission, boot.ReasonNoInterface, boot.ReasonLinkDown, boot.ReasonNoAddress:
+		cause = causeUnable
 	case boot.ReasonProbeOff:
 		cause = causeObserve
 	case boot.ReasonCaptureGone:

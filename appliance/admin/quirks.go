@@ -5,26 +5,17 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
 
-// Bounds of what the operator says about a model.
-const (
-	maxQuirkFile = 1 << 20 // octets
-	maxDelay     = time.Second
-	minBlock     = 512 // RFC 1350; what every client takes
-	maxBlock     = 1468
-	maxNote      = 4000 // octets, as for other documents
-	maxPart      = 128  // octets of class and product
-)
+// maxQuirkFile bounds a quirk file, in octets.
+const maxQuirkFile = 1 << 20
 
 func (a *api) quirks() (Quirks, *Problem) {
 	if a.Backend.Quirks == nil {
@@ -97,23 +88,9 @@ func (a *api) getQuirk(w http.ResponseWriter, c *call) {
 }
 
 // checkShape finds what is wrong with a shape that the operator wants.
-func checkShape(s boot.Shape, note string) boot.FieldErrors {
-	var errs boot.FieldErrors
-	wrong := func(field, what string) { errs = append(errs, boot.FieldError{Field: field, What: what}) }
-	if !s.Form.Valid() {
-		wrong("shape.form", "want direct or two-step; leave it out for the box's own choice")
-	}
-	if s.Variant != boot.VariantDefault && s.Variant != boot.VariantNative {
-		wrong("shape.loader", "want native; leave it out for the box's own choice")
-	}
-	if s.Delay < 0 || s.Delay > maxDelay {
-		wrong("shape.delay_ns", fmt.Sprintf("want nanoseconds, 0 to %d (one second)", maxDelay.Nanoseconds()))
-	}
-	if s.Block != 0 && (s.Block < minBlock || s.Block > maxBlock) {
-		wrong("shape.blocksize", fmt.Sprintf("want octets, %d to %d; leave it out for the setting's", minBlock, maxBlock))
-	}
-	if len(note) > maxNote {
-		wrong("note", fmt.Sprintf("want at most %d octets", maxNote))
+func checkShape(s boot.Shape) (errs boot.FieldErrors) {
+	for _, e := range s.Check() {
+		errs = append(errs, boot.FieldError{Field: "shape." + e.Field, What: e.What})
 	}
 	return errs
 }
@@ -145,7 +122,7 @@ func (a *api) pin(w http.ResponseWriter, c *call) (Quirk, *Problem) {
 	if p != nil {
 		return Quirk{}, p
 	}
-	errs := checkShape(body.Shape, body.Note)
+	errs := checkShape(body.Shape)
 	for _, f := range []struct{ name, given, own string }{
 		{"id", body.ID, had.ID}, {"class", body.Class, had.Class}, {"oui", body.OUI, had.OUI}, {"product", body.Product, had.Product},
 	} {
@@ -205,18 +182,13 @@ func (a *api) pinModel(w http.ResponseWriter, c *call) (Quirk, bool, *Problem) {
 	if _, p = readJSON(w, c.Request, &body); p != nil {
 		return fail(p)
 	}
-	errs := checkShape(body.Shape, body.Note)
-	if body.Class == "" && body.OUI == "" {
-		errs = append(errs, boot.FieldError{Field: "class", What: "want the class that such machines send (option 60), their oui, or both"})
+	errs := checkShape(body.Shape)
+	if body.Class == "" && body.OUI == "" && body.Product == "" {
+		errs = append(errs, boot.FieldError{Field: "class", What: "missing; write at least one of class, oui and product"})
 	}
 	oui, ok := parseOUI(body.OUI)
 	if !ok {
 		errs = append(errs, boot.FieldError{Field: "oui", What: "want the first three octets of a hardware address like 52:54:00"})
-	}
-	for _, f := range []struct{ name, text string }{{"class", body.Class}, {"product", body.Product}} {
-		if len(f.text) > maxPart {
-			errs = append(errs, boot.FieldError{Field: f.name, What: fmt.Sprintf("want at most %d octets", maxPart)})
-		}
 	}
 	if len(errs) > 0 {
 		return fail(fieldsProblem(errs))

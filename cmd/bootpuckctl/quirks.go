@@ -70,9 +70,9 @@ func quirkCommands() []*command {
 			name: "quirk pin", help: "hold a model to a shape, whatever its machines do", run: runPin,
 			args: []arg{{name: "ID", from: wordsQuirk, opt: true}},
 			flags: []flagDef{
-				{name: "class", kind: flagText, value: "CLASS", help: "in place of ID: class that such machines send (option 60)"},
+				{name: "class", kind: flagText, value: "CLASS", help: "in place of ID: class that such machines send (option 60); before it \"iPXE \" for iPXE"},
 				{name: "oui", kind: flagText, value: "OUI", help: "in place of ID: first half of their hardware addresses, 52:54:00"},
-				{name: "product", kind: flagText, value: "TEXT", help: "with -class or -oui: product"},
+				{name: "product", kind: flagText, value: "TEXT", help: "in place of ID: product"},
 				{name: "form", kind: flagText, value: "FORM", values: []string{"direct", "two-step"}, help: "style of the offer: direct or two-step"},
 				{name: "loader", kind: flagText, value: "LOADER", values: []string{"native"}, help: "native: iPXE with drivers of its own"},
 				{name: "delay", kind: flagTime, value: "TIME", help: "wait before an offer, at most 1s: 300ms"},
@@ -121,8 +121,8 @@ func runPin(c *call) error {
 	switch {
 	case id != "" && len(parts) > 0:
 		return usagef("name the model by ID or by -class, -oui and -product, not by both")
-	case id == "" && parts["class"] == "" && parts["oui"] == "":
-		return usagef("name the model: by ID, or by -class, -oui or both")
+	case id == "" && len(parts) == 0:
+		return usagef("name the model: by ID, or by -class, -oui and -product, at least one of them")
 	}
 	s, err := c.pinnedShape()
 	if err != nil {

@@ -66,7 +66,7 @@ func (r *Responder) answered(q question, reasons []boot.Reason) {
 // circumstances are what a server is judged by besides its own words.
 type circumstances struct {
 	since map[string]time.Time // by interface: since when it is listened on
-	asked map[string]bool      // by interface: its servers have been asked since then
+	asked map[string]time.Time // by interface: when its servers were first asked since then
 }
 
 // present says whether r counts as being on the LAN.
@@ -80,12 +80,15 @@ func (t *table) survey(c circumstances, now time.Time) []boot.Event {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []boot.Event
+	firsts := t.firsts(c, now)
 	for _, r := range t.list {
 		verdicts := map[boot.Reason]string{}
-		if first := t.rival(r, c, now); first != nil {
-			verdicts[boot.ReasonRogueDHCP] = fmt.Sprintf("%s hands out addresses beside %s.", r, first.Server)
-		} else if r.DHCP && len(t.known) > 0 && !t.expected(r, c, now) && c.present(r, now) {
-			verdicts[boot.ReasonRogueDHCP] = fmt.Sprintf("%s hands out addresses and is not among the expected servers.", r)
+		if r.DHCP && c.present(r, now) && !t.expected(r, firsts) {
+			text := fmt.Sprintf("%s hands out addresses and is not among the expected servers.", r)
+			if first := firsts[kindOn{r.Interface, true}]; first != nil && first != r && t.expected(first, firsts) {
+				text = fmt.Sprintf("%s hands out addresses beside %s.", r, first.Server)
+			}
+			verdicts[boot.ReasonRogueDHCP] = text
 		}
 		if t.isNew(r, c, now) {
 			verdicts[boot.ReasonNewResponder] = fmt.Sprintf("%s was not there before: it %s.", r, r.says())
@@ -107,11 +110,47 @@ func (t *table) survey(c circumstances, now time.Time) []boot.Event {
 	return out
 }
 
+// kindOn is a kind of server on an interface.
+type kindOn struct {
+	ifname string
+	dhcp   bool
+}
+
+// firsts are the servers of each kind that have been known longest, of those
+// that are present and not behind a relay. Where the operator has named some,
+// those come first.
+func (t *table) firsts(c circumstances, now time.Time) map[kindOn]*Responder {
+	out := map[kindOn]*Responder{}
+	for _, r := range t.list {
+		if r.Relay.IsValid() || !c.present(r, now) {
+			continue
+		}
+		key := kindOn{r.Interface, r.DHCP}
+		if first := out[key]; first == nil || t.goesBefore(r, first) {
+			out[key] = r
+		}
+	}
+	return out
+}
+
+func (t *table) goesBefore(a, b *Responder) bool {
+	if x, y := slices.Contains(t.known, a.Server), slices.Contains(t.known, b.Server); x != y {
+		return x
+	}
+	if !a.First.Equal(b.First) {
+		return a.First.Before(b.First)
+	}
+	if a.Server != b.Server {
+		return a.Server.Less(b.Server)
+	}
+	return a.MAC < b.MAC
+}
+
 // expected says whether r belongs here: the operator said so, or nobody did and
 // it was the first of its kind on its interface. What comes through a relay was
 // let in by whoever runs the relay. A twin hands out no addresses: one that
 // seems to is treated as any other server.
-func (t *table) expected(r *Responder, c circumstances, now time.Time) bool {
+func (t *table) expected(r *Responder, firsts map[kindOn]*Responder) bool {
 	switch {
 	case !r.DHCP && t.isTwin(r.Server), slices.Contains(t.known, r.Server):
 		return true
@@ -120,49 +159,20 @@ func (t *table) expected(r *Responder, c circumstances, now time.Time) bool {
 	case r.Relay.IsValid():
 		return true
 	}
-	return t.first(r, c, now) == r
-}
-
-// first is the server of r's kind on its interface that has been known longest,
-// of those that are present and not behind a relay.
-func (t *table) first(r *Responder, c circumstances, now time.Time) *Responder {
-	var first *Responder
-	for _, o := range t.list {
-		if o.Interface != r.Interface || o.DHCP != r.DHCP || o.Relay.IsValid() || !c.present(o, now) {
-			continue
-		}
-		if first == nil || o.First.Before(first.First) || o.First.Equal(first.First) && o.Server.Less(first.Server) {
-			first = o
-		}
-	}
-	return first
-}
-
-// rival is the DHCP server beside which r should not be, nil when r is all right.
-func (t *table) rival(r *Responder, c circumstances, now time.Time) *Responder {
-	if !r.DHCP || !c.present(r, now) || t.expected(r, c, now) {
-		return nil
-	}
-	var rival *Responder
-	for _, o := range t.list {
-		if o == r || !o.DHCP || o.Interface != r.Interface || !c.present(o, now) || !t.expected(o, c, now) {
-			continue
-		}
-		if rival == nil || o.First.Before(rival.First) {
-			rival = o
-		}
-	}
-	return rival
+	return firsts[kindOn{r.Interface, r.DHCP}] == r
 }
 
 // isNew says whether r came when the servers of its LAN were known already.
 func (t *table) isNew(r *Responder, c circumstances, now time.Time) bool {
 	since, listening := c.since[r.Interface]
-	known := learningUnasked
-	if c.asked[r.Interface] {
-		known = learning
+	known := since.Add(learningUnasked)
+	if asked, ok := c.asked[r.Interface]; ok {
+		known = since.Add(learning)
+		if answered := asked.Add(probeLate); answered.After(known) {
+			known = answered
+		}
 	}
-	return listening && c.present(r, now) && r.First.Sub(since) >= known && now.Sub(r.First) < findingFor &&
+	return listening && c.present(r, now) && !r.First.Before(known) && now.Sub(r.First) < findingFor &&
 		!slices.Contains(t.known, r.Server) && !t.isTwin(r.Server)
 }
 
@@ -202,7 +212,7 @@ func (t *table) probed(ifname string, at, now time.Time) []boot.Event {
 func (t *table) servers(c circumstances, now time.Time) []boot.LANServer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := []boot.LANServer{}
+	out, firsts := []boot.LANServer{}, t.firsts(c, now)
 	for _, r := range t.list {
 		if !c.present(r, now) {
 			continue
@@ -211,7 +221,7 @@ func (t *table) servers(c circumstances, now time.Time) []boot.LANServer {
 			Server: r.Server, MAC: r.MAC, Interface: r.Interface, Relay: r.Relay, DHCP: r.DHCP, PXE: r.PXE,
 			Classes: slices.Clone(r.Classes), BootFiles: slices.Clone(r.BootFiles), NextServers: slices.Clone(r.NextServers),
 			First: r.First, Last: r.Last, Replies: r.Replies, Naks: r.Naks, Asked: r.Asked,
-			Twin: t.isTwin(r.Server), Expected: t.expected(r, c, now),
+			Twin: t.isTwin(r.Server), Expected: t.expected(r, firsts),
 		}
 		if s.Twin {
 			s.Findings = append(s.Findings, boot.ReasonTwin)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -379,7 +380,7 @@ func deafText(x sense, ifname string, err error) string {
 
 // remember takes over what follows from the sockets that are open; s.mu is held.
 func (s *Sentinel) remember(ears map[earKey]*ear, now time.Time) {
-	since, asked := map[string]time.Time{}, map[string]bool{}
+	since, asked := map[string]time.Time{}, map[string]time.Time{}
 	s.mouths = nil
 	for key, e := range ears {
 		if key.sense != senseDHCP {
@@ -390,8 +391,9 @@ func (s *Sentinel) remember(ears map[earKey]*ear, now time.Time) {
 			i = e.on
 		}
 		since[i.Name] = e.since
-		p := s.probes.last[i.Name]
-		asked[i.Name] = p.Err == "" && p.Time.After(e.since)
+		if at, ok := s.around.asked[i.Name]; ok && at.After(e.since) {
+			asked[i.Name] = at
+		}
 		s.mouths = append(s.mouths, mouth{i, e.socket})
 	}
 	slices.SortFunc(s.mouths, func(a, b mouth) int { return a.Index - b.Index })
@@ -651,13 +653,12 @@ func (s *Sentinel) conclude(mouths []mouth, at time.Time) {
 		s.mu.Lock()
 		last := s.probes.last[m.Name]
 		well := last.Time.Equal(at) && last.Err == ""
-		if since, listening := s.around.since[m.Name]; well && listening && last.Time.After(since) {
-			asked := make(map[string]bool, len(s.around.asked)+1)
-			for name, yes := range s.around.asked {
-				asked[name] = yes
+		if since, listening := s.around.since[m.Name]; well && listening && at.After(since) {
+			if _, before := s.around.asked[m.Name]; !before {
+				asked := maps.Clone(s.around.asked) // the old one may be in use
+				asked[m.Name] = at
+				s.around.asked = asked
 			}
-			asked[m.Name] = true
-			s.around.asked = asked // the old one may be in use
 		}
 		s.mu.Unlock()
 		if !well {

@@ -395,6 +395,8 @@ func (f *fileSet) stageOf(asked string) boot.StageName {
 		return boot.StageAutoexec
 	case head == "m" || head == "x" || head == "w" || head == "a" || head == "cb":
 		return "" // the journal knows these better
+	case path.Ext(name) == ".ipxe": // an operator's own script
+		return boot.StageScript
 	case strings.HasPrefix(name, "memtest/"):
 		return boot.StageKernel
 	case f.names[name] && !strings.HasPrefix(name, "licenses/"):

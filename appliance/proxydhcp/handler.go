@@ -255,9 +255,9 @@ func (h *Handler) Sent(out Outbound, err error) {
 		return
 	}
 	h.tell(e)
-	if out.move != (boot.Move{}) {
+	if move := out.move; move != (boot.Move{}) {
 		q := e
-		q.Kind, q.Reason, q.Text, q.Duration = boot.KindQuirk, out.move.Reason, out.move.Text(), 0
+		q.Kind, q.Reason, q.Text, q.Shape, q.Duration = boot.KindQuirk, move.Reason, move.Text(), &move.To, 0
 		h.tell(q)
 	}
 	h.warn(e, out.warnings)
@@ -279,7 +279,7 @@ func (h *Handler) notAnswered(res Result, e boot.Event) {
 	if res.Lease.IsValid() && res.Client.Class != boot.ClassNone {
 		// A boot client taking its address is part of its boot's story.
 		h.cfg.Counter.Silence(res.Reason)
-		e.Kind, e.Addr = boot.KindLease, res.Lease
+		e.Kind, e.Addr, e.Reason = boot.KindLease, res.Lease, boot.ReasonNone
 		if res.Server.IsValid() {
 			e.Text = "from the DHCP server " + res.Server.String()
 		}

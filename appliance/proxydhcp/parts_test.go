@@ -346,7 +346,7 @@ func TestStory(t *testing.T) {
 			t.Errorf("event %d has the shape %v, want %v", i, got, want)
 		}
 	}
-	if lease := b.events[3]; lease.Addr != client || lease.Reason != boot.ReasonType || lease.Text != "from the DHCP server 192.0.2.1" || lease.Arch != 7 {
+	if lease := b.events[3]; lease.Addr != client || lease.Reason != boot.ReasonNone || lease.Text != "from the DHCP server 192.0.2.1" || lease.Arch != 7 {
 		t.Errorf("%+v", lease)
 	}
 }

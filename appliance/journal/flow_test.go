@@ -706,3 +706,10 @@ func TestSameOrNext(t *testing.T) {
 		})
 	}
 }
+
+// stage is a stage of the only attempt there is.
+func (w *wire) stage(n boot.StageName) boot.Stage {
+	w.t.Helper()
+	a := w.one()
+	return a.Stage(n)
+}

@@ -277,7 +277,11 @@ func (l lanDoc) print(w io.Writer) {
 	}
 	fmt.Fprintln(w)
 	if len(l.Servers) == 0 {
-		fmt.Fprintln(w, "no other DHCP or boot server was heard yet; see bootpuckctl lan probe")
+		hint := "; see bootpuckctl lan probe"
+		if len(l.Probes) > 0 {
+			hint = "" // it stands below who answered
+		}
+		fmt.Fprintln(w, "no other DHCP or boot server was heard yet"+hint)
 	} else {
 		writeTable(w, rows)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -209,7 +210,7 @@ func TestOverrun(t *testing.T) {
 }
 
 // dnsmasq starts a server on the site's bridge and waits until it serves.
-func (r *rig) dnsmasq(t *testing.T, args ...string) {
+func (r *rig) dnsmasq(t *testing.T, args ...string) *output {
 	t.Helper()
 	dir := t.TempDir()
 	out := r.site.start(t, "dnsmasq", append([]string{
@@ -218,6 +219,7 @@ func (r *rig) dnsmasq(t *testing.T, args ...string) {
 		"--dhcp-leasefile=" + filepath.Join(dir, "leases"),
 	}, args...)...)
 	until(t, "dnsmasq to serve", func() bool { return strings.Contains(out.String(), "DHCP,") })
+	return out
 }
 
 func TestSentinelHearsRealServers(t *testing.T) {
@@ -500,5 +502,193 @@ func TestOpenPacketNeedsPermission(t *testing.T) {
 	}()
 	if err := <-done; !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// standing makes the rig's eth0 ready and returns a running watcher and sentinel
+// on it.
+func (r *rig) standing(t *testing.T, here *netlink.Handle, c SentinelConfig) (*Sentinel, *sink) {
+	t.Helper()
+	eth0, err := here.LinkByName("eth0")
+	must(t, err)
+	must(t, here.LinkSetUp(eth0))
+	setAddr(t, here, "eth0", "192.0.2.2/24")
+	events := &sink{}
+	w := NewWatcher(Selection{}, events.add)
+	task(t, w)
+	until(t, "eth0 up", func() bool { i, _ := named(w, "eth0"); return i.Up && len(i.Addrs) > 0 })
+	c.Watcher, c.Sink = w, events.add
+	s := NewSentinel(c)
+	task(t, s)
+	return s, events
+}
+
+// ask probes until somebody answers: the bridge begins to forward some time
+// after eth0 is up. The pause between two questions is left out.
+func ask(t *testing.T, s *Sentinel) boot.LANProbe {
+	t.Helper()
+	var list []boot.LANProbe
+	until(t, "an answer to a question", func() bool {
+		s.mu.Lock()
+		s.probed = time.Time{}
+		s.mu.Unlock()
+		var err error
+		list, err = s.Probe(t.Context())
+		must(t, err)
+		return len(list) == 1 && len(list[0].Answers) > 0
+	})
+	return list[0]
+}
+
+// TestProbeFindsRealServers asks a real DHCP server and a real boot server.
+func TestProbeFindsRealServers(t *testing.T) {
+	if !inNamespace(t, "dnsmasq") {
+		return
+	}
+	r := newRig(t)
+	here, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	must(t, err)
+	defer here.Close()
+	log := r.dnsmasq(t, "--dhcp-range=192.0.2.100,192.0.2.100,1h", "--dhcp-option-force=60,PXEClient", "--log-dhcp")
+	s, events := r.standing(t, here, SentinelConfig{})
+	p := ask(t, s)
+	if p.Interface != "eth0" || p.Err != "" || len(p.Answers) != 1 || p.Answers[0].String() != "192.0.2.1" {
+		t.Errorf("%+v", p)
+	}
+	l := s.LAN(time.Now())
+	if len(l.Servers) != 1 || !l.Servers[0].Asked || !l.Servers[0].Expected || !slices.Equal(l.Servers[0].Findings, []boot.Reason{boot.ReasonOption60}) {
+		t.Errorf("%+v", l.Servers)
+	}
+	for _, e := range events.take() {
+		if e.Kind == boot.KindForeign {
+			t.Errorf("the box's own question became somebody's boot: %+v", e)
+		}
+	}
+	// Nothing was taken: the only address goes to the next client.
+	text := log.String()
+	if !strings.Contains(text, "DHCPDISCOVER(br0) "+boxMAC) || !strings.Contains(text, "user class: "+ProbeClass) ||
+		strings.Contains(text, "DHCPREQUEST") || strings.Contains(text, "DHCPACK") {
+		t.Errorf("the server saw:\n%s", text)
+	}
+}
+
+// TestSentinelSeesTheSwitchAndAnImpostor uses real frames on a real wire.
+func TestSentinelSeesTheSwitchAndAnImpostor(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	r := newRig(t)
+	here, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	must(t, err)
+	defer here.Close()
+	s, events := r.standing(t, here, SentinelConfig{})
+	frame := func(space *otherSpace, ifname string, to net.HardwareAddr, protocol uint16, data []byte) {
+		t.Helper()
+		var err error
+		space.do(func() {
+			var fd int
+			if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+				return
+			}
+			defer func() { _ = unix.Close(fd) }()
+			var i *net.Interface
+			if i, err = net.InterfaceByName(ifname); err != nil {
+				return
+			}
+			sa := &unix.SockaddrLinklayer{Protocol: protocol>>8 | protocol<<8, Ifindex: i.Index, Halen: 6}
+			copy(sa.Addr[:], to)
+			err = unix.Sendto(fd, data, 0, sa)
+		})
+		must(t, err)
+	}
+	port := func() boot.LANPort {
+		l := s.LAN(time.Now())
+		i := slices.IndexFunc(l.Ports, func(p boot.LANPort) bool { return p.Name == "eth0" })
+		return l.Ports[i]
+	}
+	// The switch speaks on its own port; the group address is not forwarded.
+	until(t, "the switch", func() bool {
+		frame(r.site, "p0", lldpGroups[0], ethertypeLLDP, fromSwitch())
+		return port().Neighbour != nil
+	})
+	if n := port().Neighbour; n.System != "sw-3.example" || n.Port != "GigabitEthernet1/0/12" {
+		t.Errorf("%+v", n)
+	}
+	if p := port(); p.UpSince.IsZero() || p.MAC != boxMAC {
+		t.Errorf("%+v", p)
+	}
+	l, err := here.LinkByName("eth0")
+	must(t, err)
+	if l.Attrs().Promisc != 0 {
+		t.Error("listening to the switch made the interface promiscuous")
+	}
+
+	// Another station claims our address; others claim theirs.
+	until(t, "the impostor", func() bool {
+		frame(r.client, "c0", everyone, unix.ETH_P_ARP, arp(1, [6]byte{2, 0, 0, 0, 0, 0x77}, "192.0.2.3", "192.0.2.1")[:28])
+		frame(r.client, "c0", everyone, unix.ETH_P_ARP, arp(1, [6]byte{2, 0, 0, 0, 0, 0x77}, "192.0.2.2", "192.0.2.2")[:28])
+		return len(s.LAN(time.Now()).Conflicts) > 0
+	})
+	if c := s.LAN(time.Now()).Conflicts; len(c) != 1 || c[0].MAC != clientMAC || c[0].Addr.String() != "192.0.2.2" || c[0].Interface != "eth0" {
+		t.Errorf("%+v", c)
+	}
+	warned := 0
+	for _, e := range events.take() {
+		if e.Reason == boot.ReasonDuplicateAddress {
+			warned++
+		}
+	}
+	if warned != 1 {
+		t.Errorf("warned %d times", warned)
+	}
+}
+
+// TestWatcherSeesTheRouterChange changes a real route.
+func TestWatcherSeesTheRouterChange(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	r := newRig(t)
+	here, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	must(t, err)
+	defer here.Close()
+	s, events := r.standing(t, here, SentinelConfig{})
+	eth0, err := here.LinkByName("eth0")
+	must(t, err)
+	gateways := func() (out []string) {
+		for _, g := range s.LAN(time.Now()).Gateways {
+			out = append(out, g.Interface+" "+g.Addr.String())
+		}
+		return out
+	}
+	for n, gw := range []string{"192.0.2.1", "192.0.2.254"} {
+		must(t, here.RouteReplace(&netlink.Route{LinkIndex: eth0.Attrs().Index, Gw: net.ParseIP(gw)}))
+		until(t, "the router "+gw, func() bool { return len(gateways()) == n+1 })
+	}
+	if got := strings.Join(gateways(), ", "); got != "eth0 192.0.2.1, eth0 192.0.2.254" {
+		t.Errorf("routers %s", got)
+	}
+	var texts []string
+	until(t, "the warning", func() bool {
+		for _, e := range events.take() {
+			if e.Reason == boot.ReasonGatewayChanged {
+				texts = append(texts, e.Text)
+			}
+		}
+		return len(texts) > 0
+	})
+	if len(texts) != 1 || texts[0] != "The router of eth0 is 192.0.2.254 now, instead of 192.0.2.1." {
+		t.Errorf("told %q", texts)
+	}
+	// The hardware address, once the kernel has it.
+	hw, err := net.ParseMAC("02:00:00:00:00:fe")
+	must(t, err)
+	must(t, here.NeighSet(&netlink.Neigh{
+		LinkIndex: eth0.Attrs().Index, State: netlink.NUD_REACHABLE, IP: net.ParseIP("192.0.2.254"), HardwareAddr: hw,
+	}))
+	routes, err := (rtnetlink{}).routes()
+	must(t, err)
+	if len(routes) != 1 || routes[0].mac != "02:00:00:00:00:fe" || routes[0].addr.String() != "192.0.2.254" {
+		t.Errorf("%+v", routes)
 	}
 }

@@ -181,8 +181,11 @@ func quirkOf(m quirks.Model) admin.Quirk {
 
 // told translates the book's errors.
 func (quirkBook) told(err error) error {
-	if errors.Is(err, quirks.ErrNotFound) {
+	switch {
+	case errors.Is(err, quirks.ErrNotFound):
 		return fmt.Errorf("%w: %w", admin.ErrNotFound, err)
+	case errors.Is(err, quirks.ErrFull):
+		return fmt.Errorf("%w: %w", admin.ErrTooLarge, err)
 	}
 	return err
 }
@@ -357,26 +360,46 @@ func (p pages) LAN() boot.LAN { return p.box.LAN() }
 // Findings implements webui.Source.
 func (p pages) Findings() []boot.Verdict { return p.box.findings() }
 
-// Attempts implements webui.Source.
+// Attempts implements webui.Source. The pages have no login yet: whoever looks
+// is a stranger.
 func (p pages) Attempts(q webui.Query) ([]boot.Attempt, boot.AttemptID) {
-	return p.box.attempts.List(journal.AttemptQuery(q))
+	list, next := p.box.attempts.List(journal.AttemptQuery(q))
+	for i, a := range list {
+		list[i] = admin.ForStrangers(a)
+	}
+	return list, next
 }
 
 // Attempt implements webui.Source.
-func (p pages) Attempt(id boot.AttemptID) (boot.Attempt, bool) { return p.box.attempts.Get(id) }
+func (p pages) Attempt(id boot.AttemptID) (boot.Attempt, bool) {
+	a, ok := p.box.attempts.Get(id)
+	return admin.ForStrangers(a), ok
+}
 
 // Updates implements webui.Source.
 func (p pages) Updates(ctx context.Context) <-chan boot.Attempt {
-	if s := p.box.attempts.Subscribe(ctx); s != nil {
-		return s.Updates()
+	s := p.box.attempts.Subscribe(ctx)
+	if s == nil {
+		return nil
 	}
-	return nil
+	out := make(chan boot.Attempt)
+	go func() {
+		defer close(out)
+		for a := range s.Updates() {
+			select {
+			case out <- admin.ForStrangers(a):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
 }
 
 // Events implements webui.Source.
 func (p pages) Events(n int) []boot.Event {
 	list, _ := p.box.journal.Since(0, n)
-	return list
+	return admin.EventsForStrangers(list)
 }
 
 // stageOf says which step of a boot a file belongs to, by its name as asked for.

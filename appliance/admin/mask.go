@@ -55,6 +55,22 @@ func maskEvent(e boot.Event) boot.Event {
 	return e
 }
 
+// ForStrangers is an attempt as callers without the token may see it.
+func ForStrangers(a boot.Attempt) boot.Attempt {
+	a.Verdicts = maskVerdicts(a.Verdicts)
+	a.Events = EventsForStrangers(a.Events)
+	return a
+}
+
+// EventsForStrangers are events as callers without the token may see them.
+func EventsForStrangers(list []boot.Event) []boot.Event {
+	list = slices.Clone(list)
+	for i, e := range list {
+		list[i] = maskEvent(e)
+	}
+	return list
+}
+
 // logEvidence is how the doctor begins what it saw in a machine's log.
 const logEvidence = "log line "
 

@@ -1,0 +1,249 @@
+package webui
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	cdpage "github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// browser starts Chromium, without a sandbox (the tests may run as root) and
+// without anything of its own on the network. Each call of the function that is
+// returned opens a page of its own.
+func browser(t *testing.T) func() context.Context {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("BOOTPUCK_E2E") == "1" {
+			t.Fatal("chromium is not installed (Debian package chromium), and BOOTPUCK_E2E=1 wants it")
+		}
+		t.Skip("chromium is not installed (Debian package chromium)")
+	}
+	profile := t.TempDir()
+	alloc, stop := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+		chromedp.WSURLReadTimeout(60*time.Second),
+	)...)
+	first, cancel := chromedp.NewContext(alloc)
+	if err := chromedp.Do(first); err != nil {
+		cancel()
+		stop()
+		t.Fatalf("start chromium: %v", err)
+	}
+	t.Cleanup(func() {
+		// The browser has to be gone before its profile is removed.
+		if err := chromedp.Cancel(first); err != nil {
+			t.Logf("stop chromium: %v", err)
+		}
+		cancel()
+		stop()
+	})
+	return func() context.Context {
+		ctx, cancel := chromedp.NewContext(first)
+		t.Cleanup(cancel)
+		ctx, cancel = context.WithTimeout(ctx, 4*time.Minute)
+		t.Cleanup(cancel)
+		return ctx
+	}
+}
+
+// noted collects what a page complained about: exceptions, refusals by its
+// policy, lines of the console, answers that are errors.
+type noted struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (n *noted) add(format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.list = append(n.list, fmt.Sprintf(format, args...))
+}
+
+func (n *noted) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.Join(n.list, "\n")
+}
+
+// listen notes what the page of ctx complains about.
+func listen(t *testing.T, ctx context.Context) *noted {
+	t.Helper()
+	n := &noted{}
+	err := chromedp.Listen(ctx, func(ev any) {
+		switch e := ev.(type) {
+		case *runtime.EventExceptionThrown:
+			n.add("exception: %+v", e.ExceptionDetails)
+		case *runtime.EventConsoleAPICalled:
+			n.add("console.%s: %+v", e.Type, e.Args)
+		case *log.EventEntryAdded:
+			n.add("%s %s: %s %s", e.Entry.Source, e.Entry.Level, e.Entry.Text, e.Entry.URL)
+		case *network.EventResponseReceived:
+			if e.Response.Status >= 400 {
+				n.add("status %d of %s", e.Response.Status, e.Response.URL)
+			}
+		case *cdpage.EventJavascriptDialogOpening:
+			n.add("dialog: %s", e.Message)
+		}
+	})
+	if err != nil {
+		t.Fatalf("listen to chromium: %v", err)
+	}
+	return n
+}
+
+// call is a command of the protocol as a step.
+func call[P, R any](cmd cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, cmd, params)
+		return err
+	})
+}
+
+// into keeps what an action yields.
+func into[T any](to *T, a chromedp.Action[T]) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) (err error) {
+		*to, err = a(ctx, t)
+		return err
+	})
+}
+
+// screen sets the size of the window.
+func screen(width, height int64, dark bool) chromedp.Action[chromedp.Void] {
+	scheme := "light"
+	if dark {
+		scheme = "dark"
+	}
+	return chromedp.Steps(
+		call(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 500}),
+		call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+		}}),
+		call(network.Enable, network.EnableParams{}), call(log.Enable, cdp.Empty{}), call(runtime.Enable, cdp.Empty{}),
+	)
+}
+
+// shots is where screenshots go: ignored by git, for people to look at.
+func shots(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join("..", "..", ".build", "webui")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// serve starts a server that is closed after the browser, if that is started
+// later: live readers would keep it open.
+func serve(t *testing.T, src Source) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewServer(Handler(src))
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// widths are the page's and what sticks out of it.
+const widths = `(() => {
+  const w = document.documentElement.clientWidth, out = [];
+  for (const e of document.querySelectorAll("body *")) {
+    if (e.closest(".hide, .skip, .wide, svg")) continue;
+    const r = e.getBoundingClientRect();
+    if (r.width && r.right > w + 1) out.push(e.tagName + "." + e.className + " " + Math.round(r.right));
+  }
+  return [document.documentElement.scrollWidth > w ? "scrolls: " + document.documentElement.scrollWidth + " of " + w : "", ...out.slice(0, 5)].filter(Boolean).join("; ");
+})()`
+
+// TestInChromium looks at every page as people do, and leaves pictures of it.
+func TestInChromium(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	f := morning(now)
+	f.crowd(120, now)
+	srv := serve(t, f)
+	bad := hostileMorning(now)
+	wild := serve(t, bad)
+	quiet := &fake{now: func() time.Time { return now }, started: now, readers: -1}
+	empty := serve(t, quiet)
+
+	open := browser(t)
+
+	pages := []struct{ name, url string }{
+		{"overview", srv.URL + "/"},
+		{"boots", srv.URL + "/boots"},
+		{"boots-filtered", srv.URL + "/boots?state=bad&q=web&since=24h"},
+		{"failed-tftp", srv.URL + "/boots/5f1c0a77b2d94e10"},
+		{"failed-option60", srv.URL + "/boots/77aa10c2d3e4f501"},
+		{"failed-forms", srv.URL + "/boots/abcdef0123456789"},
+		{"failed-rival", srv.URL + "/boots/d00d5f1c0a77b2d9"},
+		{"good-install", srv.URL + "/boots/1111222233334444"},
+		{"good-pi", srv.URL + "/boots/7777222233334444"},
+		{"local", srv.URL + "/boots/9999222233334444"},
+		{"running", srv.URL + "/boots/2222222233334444"},
+		{"lan", srv.URL + "/lan"},
+		{"hostile-overview", wild.URL + "/"},
+		{"hostile-boot", wild.URL + "/boots/bad0bad0bad0bad0"},
+		{"hostile-lan", wild.URL + "/lan"},
+		{"empty-overview", empty.URL + "/"},
+		{"empty-lan", empty.URL + "/lan"},
+	}
+	sizes := []struct {
+		name  string
+		width int64
+		dark  bool
+	}{{"desktop", 1280, false}, {"phone", 390, false}, {"small", 320, false}, {"dark", 1280, true}}
+	dir := shots(t)
+	for _, size := range sizes {
+		t.Run(size.name, func(t *testing.T) {
+			ctx := open()
+			n := listen(t, ctx)
+			for _, p := range pages {
+				var picture []byte
+				var sticks, ran string
+				var parts int
+				err := chromedp.Do(ctx,
+					screen(size.width, 844, size.dark),
+					chromedp.Navigate(p.url),
+					chromedp.WaitVisible(chromedp.CSS("#live.good")), // the script runs, the stream is open
+					into(&sticks, chromedp.Evaluate[string](widths)),
+					into(&ran, chromedp.Evaluate[string](`String(window.boomed || "")`)),
+					into(&parts, chromedp.Evaluate[int](`document.querySelectorAll("main > .part").length`)),
+					into(&picture, chromedp.FullScreenshot(100)),
+				)
+				if err != nil {
+					t.Fatalf("%s: %v\n%s", p.name, err, n)
+				}
+				if err := os.WriteFile(filepath.Join(dir, p.name+"-"+size.name+".png"), picture, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if sticks != "" {
+					t.Errorf("%s, %d wide: %s", p.name, size.width, sticks)
+				}
+				if ran != "" {
+					t.Errorf("%s: a stranger's script ran", p.name)
+				}
+				if parts < 2 {
+					t.Errorf("%s: %d parts", p.name, parts)
+				}
+			}
+			if s := n.String(); s != "" {
+				t.Errorf("the pages complained:\n%s", s)
+			}
+		})
+	}
+}

@@ -59,8 +59,10 @@ func TestRogueAndNew(t *testing.T) {
 		want map[string][]boot.Reason
 	}{
 		{"one server", func(s *scene) { s.heard(time.Second, "192.0.2.10") }, map[string][]boot.Reason{"192.0.2.10": nil}},
-		{"one server, heard long after it was asked in vain", func(s *scene) { s.heard(10*time.Minute, "192.0.2.10") },
-			map[string][]boot.Reason{"192.0.2.10": reasons(fresh)}},
+		{
+			"one server, heard long after it was asked in vain", func(s *scene) { s.heard(10*time.Minute, "192.0.2.10") },
+			map[string][]boot.Reason{"192.0.2.10": reasons(fresh)},
+		},
 		{"one server, heard late where nobody asks", func(s *scene) {
 			clear(s.c.asked)
 			s.heard(10*time.Minute, "192.0.2.10")
@@ -117,8 +119,10 @@ func TestRogueAndNew(t *testing.T) {
 			s.c.asked["eth0"] = epoch.Add(time.Hour + 20*time.Second)
 			s.heard(time.Hour+21*time.Second, "192.0.2.11")
 		}, map[string][]boot.Reason{"192.0.2.11": nil}},
-		{"a boot server that was always there", func(s *scene) { s.heard(time.Second, "192.0.2.19", proxy("192.0.2.19")) },
-			map[string][]boot.Reason{"192.0.2.19": reasons(boot.ReasonOtherPXE)}},
+		{
+			"a boot server that was always there", func(s *scene) { s.heard(time.Second, "192.0.2.19", proxy("192.0.2.19")) },
+			map[string][]boot.Reason{"192.0.2.19": reasons(boot.ReasonOtherPXE)},
+		},
 		{"a boot server that the operator named", func(s *scene) {
 			s.tbl.known = addrs("192.0.2.19")
 			s.heard(time.Hour, "192.0.2.19", proxy("192.0.2.19"))
@@ -193,8 +197,11 @@ func TestNextServer(t *testing.T) {
 		{"this box", []func(*reply){func(r *reply) { r.siaddr = "192.0.2.2" }}, nil},
 		{"this box and a file of it", []func(*reply){func(r *reply) { r.siaddr, r.file = "192.0.2.2", "snponly.efi" }}, nil},
 		{"a file", []func(*reply){func(r *reply) { r.siaddr, r.file = "192.0.2.1", "pxelinux.0" }}, reasons(boot.ReasonServerBootFile)},
-		{"a file of another", []func(*reply){func(r *reply) { r.siaddr, r.file = "192.0.2.7", "pxelinux.0" }},
-			reasons(boot.ReasonServerBootFile, boot.ReasonWrongNextServer)},
+		{
+			"a file of another",
+			[]func(*reply){func(r *reply) { r.siaddr, r.file = "192.0.2.7", "pxelinux.0" }},
+			reasons(boot.ReasonServerBootFile, boot.ReasonWrongNextServer),
+		},
 		{"a proxy's is its own affair", []func(*reply){proxied, func(r *reply) { r.siaddr = "192.0.2.7" }}, reasons(boot.ReasonOtherPXE)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

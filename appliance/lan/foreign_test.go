@@ -35,7 +35,8 @@ func TestForeign(t *testing.T) {
 		},
 		{
 			"refused", offer(kindOf(6), func(r *reply) { r.yiaddr = "" }),
-			boot.Foreign{Type: "nak"}, "The server 192.0.2.1 refused the address it asked for.",
+			boot.Foreign{Type: "nak"},
+			"The server 192.0.2.1 refused the address it asked for.",
 		},
 		{
 			"a proxy with discovery control, through a relay",

@@ -1,5 +1,5 @@
-// Package admin is the operator's side of the box over HTTP: the status page,
-// the health tree and the JSON API below /api/v1, which openapi.yaml describes.
+// Package admin is the operator's side of the box over HTTP: the health tree and
+// the JSON API below /api/v1, which openapi.yaml describes.
 // It has its own listeners, apart from the boot plane. It decides nothing about
 // machines: that is the Registry's.
 //
@@ -55,8 +55,8 @@ type Box struct {
 	// Settings is the start-up settings document, to be shown; nil: none.
 	Settings func() any
 	Backend  Backend
-	// Pages serves what is not the API: the live page and all below it. Nil: the
-	// plain status page.
+	// Pages serves what is not the API: the live page and all below it. Nil: there
+	// are none.
 	Pages http.Handler
 	// Monitoring serves /monitoring/: dashboard, rules, runbooks. Nil: not there.
 	Monitoring http.Handler
@@ -105,7 +105,6 @@ func Handler(b *Box) http.Handler {
 		mux.Handle("/", b.Pages) // it refuses what is neither GET nor HEAD itself
 		return guard(mux)
 	}
-	mux.HandleFunc("GET /{$}", b.status)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
@@ -306,27 +305,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 //go:embed pages.html
 var pagesText string
 
-var pages = template.Must(template.New("").Funcs(template.FuncMap{
-	"clock": func(t time.Time) string { return t.Format("15:04:05") },
-	"ms":    func(d time.Duration) string { return strconv.FormatFloat(d.Seconds()*1000, 'f', 1, 64) + " ms" },
-}).Parse(pagesText))
-
-// statusEvents is how many events the status page shows.
-const statusEvents = 60
-
-func (b *Box) status(w http.ResponseWriter, _ *http.Request) {
-	list, _ := b.Journal.Since(0, maxEvents)
-	shown := make([]boot.Event, 0, statusEvents)
-	for i := len(list) - 1; i >= 0 && len(shown) < statusEvents; i-- {
-		if k := list[i].Kind; k != boot.KindSilence && k != boot.KindLease && k != boot.KindProgress {
-			shown = append(shown, maskEvent(list[i]))
-		}
-	}
-	b.page(w, "status", map[string]any{
-		"Box": b, "Up": b.Now().Sub(b.Started).Truncate(time.Second), "Health": b.Health(),
-		"Interfaces": b.Interfaces(), "Responders": b.Responders(), "Events": shown,
-	})
-}
+var pages = template.Must(template.New("").Parse(pagesText))
 
 // FrontPage is the box's page on the boot plane: who this is and where the
 // operator's side is, nothing else.

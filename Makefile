@@ -20,7 +20,7 @@ PKG_USB := xorriso
 PKG_SITE := iproute2 dnsmasq-base qemu-system-x86 ovmf ipxe-qemu seabios debian-installer-12-netboot-amd64
 PKG_TEST := $(PKG_SITE) gcc libc6-dev ovmf-ia32 qemu-system-arm qemu-efi-aarch64 qemu-utils isc-dhcp-server isc-dhcp-relay isc-dhcp-client udhcpc \
 	tftp-hpa atftp curl tcpdump nginx-light e2fsprogs debian-installer-12-netboot-arm64 prometheus shellcheck mtools dosfstools \
-	tgt busybox-static syslinux syslinux-common tshark
+	tgt busybox-static syslinux syslinux-common tshark chromium
 PKG_BENCH := dnsmasq-base tftpd-hpa atftp nginx-light wrk iproute2
 
 .PHONY: help

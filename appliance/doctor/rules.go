@@ -19,9 +19,9 @@ var (
 // attemptRules are the rules about attempts, in the order of what they explain.
 var attemptRules = []Rule{
 	{
-		Name: boot.ReasonIgnored, states: onIgnored, outcome: true, judge: judgeIgnored,
-		Title: "Not answered, on purpose",
-		Looks: "Its DISCOVERs were heard, and the box's own decision not to answer is known.",
+		Name: boot.ReasonIgnored, states: onIgnored | onBad, outcome: true, judge: judgeIgnored,
+		Title: "Not answered",
+		Looks: "Its DISCOVERs were heard, and the box's own reason for not answering is known: a decision, or something that it lacks.",
 		Fix:   "Change the rule, the deny-list or the mode that keeps the box silent, if it is not meant.",
 	},
 	{
@@ -94,7 +94,7 @@ var attemptRules = []Rule{
 	{
 		Name: boot.ReasonWrongArch, states: onBad | onLocal, judge: judgeWrongArch, explains: []boot.Reason{boot.ReasonNotStarted, boot.ReasonKernelNotFetched},
 		Title: "Built for another processor or firmware",
-		Looks: "The boot program's folder or name against the architecture that the machine tells, when the program was fetched and does not run; or a target refused because of processor or firmware.",
+		Looks: "The boot program's folder or name against the architecture that the machine tells, when the program was fetched and does not run; or a target refused because of processor or firmware; or iPXE's word that it could not start what was loaded.",
 		Fix:   "Correct the rule or the profile; have a rule take the machine for the right architecture.",
 	},
 	{
@@ -141,7 +141,7 @@ var attemptRules = []Rule{
 		Fix:   "Start it again (the box tries the next shape), pin a style, update the card's firmware.",
 	},
 	{
-		Name: boot.ReasonQuirkSpent, states: onBad, context: true, judge: judgeQuirkSpent, explains: []boot.Reason{boot.ReasonOfferIgnored},
+		Name: boot.ReasonQuirkSpent, states: onBad, judge: judgeQuirkSpent, explains: []boot.Reason{boot.ReasonOfferIgnored},
 		Title: "Every shape of offer was tried",
 		Looks: "The ladder of shapes came to its end in this boot.",
 		Fix:   "Make sure that answers reach the machine; then reset its quirk, or start it from a USB stick with iPXE.",
@@ -191,7 +191,7 @@ var attemptRules = []Rule{
 	{
 		Name: boot.ReasonKernelNotFetched, states: onBad | onLocal, judge: judgeKernelNotFetched,
 		Title: "The script was not followed",
-		Looks: "The script was delivered and nothing of the target was asked of this box; or the script says why the target is not started; or the menu was left alone.",
+		Looks: "The script was delivered and nothing of the target was asked of this box; or iPXE says that a step failed; or the script says why the target is not started; or the menu was left alone.",
 		Fix:   "Look at the machine's screen; see the reason that is named; assign a profile.",
 	},
 	{
@@ -215,7 +215,7 @@ var attemptRules = []Rule{
 	{
 		Name: boot.ReasonBootLoop, states: onBad | onLocal, judge: judgeBootLoop, explains: []boot.Reason{boot.ReasonKernelNotFetched},
 		Title: "A boot loop",
-		Looks: "The same first stage more than three times within a minute although it runs, or the loop breaker's decision.",
+		Looks: "The same first stage more than three times within a minute although it runs, or the loop breaker's decision; possible when a whole target was fetched again within ten minutes and does not report.",
 		Fix:   "Find out why it comes back; the loop breaker keeps the disk safe meanwhile.",
 	},
 	{

@@ -72,11 +72,15 @@ func (v *view) failedLoader() *boot.Event {
 
 // fetchedAfter says whether something was fetched whole after e.
 func (v *view) fetchedAfter(e *boot.Event) bool {
-	for _, l := range [][]*boot.Event{v.fetches, v.scripts, v.autoexecs} {
-		for _, f := range l {
-			if f != e && f.Kind != boot.KindProbe && f.Reason == boot.ReasonNone && !f.Time.Before(e.Time) {
-				return true
-			}
+	after := false
+	for i := range v.events {
+		f := &v.events[i]
+		switch {
+		case f == e:
+			after = true
+		case !after || f.Reason != boot.ReasonNone:
+		case f.Kind == boot.KindTFTP, f.Kind == boot.KindHTTP, f.Kind == boot.KindScript && part(f.File) != nameLeft:
+			return true
 		}
 	}
 	return false
@@ -94,7 +98,7 @@ func largeBlocks(e *boot.Event) bool {
 
 func judgeLargeBlocks(v *view) (boot.Verdict, bool) {
 	e := v.failedLoader()
-	if e == nil || !largeBlocks(e) {
+	if e == nil || !largeBlocks(e) || !v.quiet(patience/4) {
 		return none, false
 	}
 	conf, more := boot.Likely, ""
@@ -325,11 +329,28 @@ func made(file string) (cpu string, platform boot.Platform) {
 	return cpu, platform
 }
 
+// Steps of a script, as iPXE names them when they fail.
+const (
+	stepStart   = "starting what was loaded"
+	stepProgram = "the program of this target is not for this firmware"
+)
+
 func judgeWrongArch(v *view) (boot.Verdict, bool) {
 	if r, ok := v.refusedWith(boot.ReasonNeedsCPU, boot.ReasonNeedsPlatform); ok {
 		e := v.refusal(r)
 		return verdict(boot.Certain, boot.StageScript, "The target was not started: "+r.Text()+detail(e),
 			"Assign a profile that fits this machine"+v.archWord()+", or start the machine in the other firmware mode (BIOS or UEFI).", evidence([]*boot.Event{e})), true
+	}
+	if s := v.stepFailed(); s != nil && stateSet(v.a.State) == onBad {
+		const screen = "The line above on the machine's screen says why: https://ipxe.org/err explains its number."
+		switch {
+		case strings.Contains(s.Text, stepProgram):
+			return verdict(boot.Certain, boot.StageKernel, "The target's program is not for this machine's firmware: iPXE refused it.",
+				"Assign a profile that fits this machine"+v.archWord()+", or start the machine in the other firmware mode (BIOS or UEFI).", evidence(v.targets(), []*boot.Event{s})), true
+		case strings.Contains(s.Text, stepStart) && v.blocking() == nil:
+			return verdict(boot.Likely, boot.StageKernel, "The target was fetched ("+v.gotWord()+"), and iPXE could not start it: it is for another processor or firmware, or not signed while Secure Boot is on, or does not fit the memory.",
+				"Assign a target that fits this machine"+v.archWord()+". "+screen, evidence(v.targets(), []*boot.Event{s})), true
+		}
 	}
 	if stateSet(v.a.State) != onBad || !v.hasLoader() || v.started() || !v.quiet(boot.StartTime) || v.lead == boot.FirmwareRPi {
 		return none, false

@@ -16,8 +16,13 @@ func judgeKernelNotFetched(v *view) (boot.Verdict, bool) {
 		}
 	}
 	local := stateSet(v.a.State) == onLocal
+	if e := v.stepFailed(); e != nil && refused == nil && !v.targeted() {
+		return verdict(boot.Certain, boot.StageScript, "A step of the machine's script failed before anything of the target was fetched from this box: "+word(e.Text)+v.conflictWord(),
+			"If the step names another server, check that the machine reaches it; if it names this box, let TCP port 80 through. The machine's screen shows iPXE's own words.",
+			evidence(v.scripts, []*boot.Event{e}), v.conflictEvidence()), true
+	}
 	if refused != nil && !v.targeted() {
-		if local && !v.wanted(refused) {
+		if (local || !v.final) && !v.wanted(refused) {
 			return none, false
 		}
 		return verdict(boot.Certain, boot.StageScript, "The target was not started: "+refused.Reason.Text()+detail(refused),
@@ -127,6 +132,10 @@ func judgeFetchBroken(v *view) (boot.Verdict, bool) {
 	if !v.final {
 		return none, false
 	}
+	if s := v.stepFailed(); s != nil && e == nil && v.targeted() && !strings.Contains(s.Text, stepStart) && !strings.Contains(s.Text, stepProgram) {
+		return verdict(boot.Certain, boot.StageFiles, "A step of the machine's script failed after part of the target was fetched: "+word(s.Text), fix,
+			evidence(v.targets(), []*boot.Event{s})), true
+	}
 	if n := len(v.progress); n > 0 && v.isTarget(v.progress[n-1]) {
 		p := v.progress[n-1]
 		if p.Total > p.Bytes && !v.fetchedAfter(p) {
@@ -169,7 +178,7 @@ func judgeInstallerFailed(v *view) (boot.Verdict, bool) {
 }
 
 func judgeInstallerSilent(v *view) (boot.Verdict, bool) {
-	if !v.final || !v.targeted() || v.blocking() != nil || v.a.Reached(boot.StageSystem) {
+	if !v.final || !v.targeted() || v.blocking() != nil || v.a.Reached(boot.StageSystem) || v.stepFailed() != nil {
 		return none, false
 	}
 	if k := v.a.Stage(boot.StageFiles); k.Count > 0 && !k.Done && k.Reason != boot.ReasonNone {
@@ -189,7 +198,7 @@ func judgeInstallerSilent(v *view) (boot.Verdict, bool) {
 	if n := len(v.progress); n > 0 && v.progress[n-1].Total > v.progress[n-1].Bytes && v.isTarget(v.progress[n-1]) && !v.fetchedAfter(v.progress[n-1]) {
 		return none, false
 	}
-	return verdict(boot.Likely, boot.StageInstaller, "Kernel and files were fetched whole ("+v.gotWord()+"), and then nothing was heard of the machine: what was booted hangs, or has no driver for its network card.",
+	return verdict(boot.Likely, boot.StageInstaller, "Kernel and files were fetched whole ("+v.gotWord()+"), and nothing was heard of what was booted: it hangs, or has no driver for its network card.",
 		"Look at the machine's screen. Try the kernel's options for the console and the network card in the profile, a newer image, or one with the card's driver or firmware.",
 		evidence(v.targets())), true
 }
@@ -240,6 +249,8 @@ func judgeBootLoop(v *view) (boot.Verdict, bool) {
 			fix, evidence(v.others[i:i+1], v.offers)), true
 	case i >= 0:
 		return verdict(boot.Possible, boot.StageOffer, "The same first stage was offered to this machine more than three times within a minute.", fix, evidence(v.others[i:i+1], v.offers)), true
+	case v.a.Again && v.targeted() && v.blocking() == nil && !v.reported() && v.stepFailed() == nil:
+		return verdict(boot.Possible, boot.StageKernel, "The machine fetched a whole target within ten minutes of another attempt: it may be starting over and over.", fix, evidence(v.targets())), true
 	case n >= 4 && v.started() && v.lead != boot.FirmwareRPi && v.whole4():
 		return verdict(boot.Likely, boot.StageLoader, fmt.Sprintf("The machine fetched its boot program %s, and it runs each time without going on.", times(n)), fix, evidence(v.fetches)), true
 	}
@@ -293,12 +304,11 @@ func judgeLeftLocal(v *view) (boot.Verdict, bool) {
 	conf := boot.Likely
 	for i := range v.events {
 		e := &v.events[i]
-		if e.Kind == boot.KindScript && (strings.Contains(e.File, "left") || e.Text == "left") ||
-			e.Kind == boot.KindDecision && strings.HasPrefix(e.File, string(boot.ActionLocal)) {
+		if e.Kind == boot.KindDecision && strings.HasPrefix(e.File, string(boot.ActionLocal)) {
 			conf = boot.Certain
 		}
 	}
-	if v.a.Action == boot.ActionLocal || v.a.Reached(boot.StageSystem) {
+	if v.left != nil || v.a.Action == boot.ActionLocal || v.a.Reached(boot.StageSystem) {
 		conf = boot.Certain
 	}
 	text := boot.ReasonLeftLocal.Text()
@@ -307,12 +317,16 @@ func judgeLeftLocal(v *view) (boot.Verdict, bool) {
 		text = "The machine got its menu and then went on to its local disk, which is what the menu does when nothing else is chosen."
 	case boot.ActionLocal, boot.ActionBoot, boot.ActionSilent:
 	}
-	d := verdict(conf, v.a.At, text, "", evidence(v.scripts))
+	d := verdict(conf, v.a.At, text, "", evidence(v.scripts, []*boot.Event{v.left}))
 	d.Severity = boot.SeverityInfo
 	return d, true
 }
 
 func judgeIgnored(v *view) (boot.Verdict, bool) {
+	bad := stateSet(v.a.State) == onBad
+	if bad && (len(v.mute) == 0 || !v.final || v.offered() || v.fetched() || len(v.acks) > 0) {
+		return none, false
+	}
 	reason := v.a.Stage(boot.StageDiscover).Reason
 	if n := len(v.mute); n > 0 {
 		reason = v.mute[n-1].Reason
@@ -349,7 +363,9 @@ func judgeIgnored(v *view) (boot.Verdict, bool) {
 		}
 	}
 	d := verdict(boot.Certain, boot.StageDiscover, text, fix, evidence(v.mute))
-	d.Severity = sev
+	if !bad {
+		d.Severity = sev
+	}
 	return d, true
 }
 

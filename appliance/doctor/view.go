@@ -53,6 +53,7 @@ type view struct {
 	reports   []*boot.Event // callbacks
 	progress  []*boot.Event
 	others    []*boot.Event // warnings, decisions, quirks
+	left      *boot.Event   // iPXE tells that it leaves for the disk, or that a step failed
 	foreign   []foreign
 
 	lead  boot.Firmware // who spoke first
@@ -119,6 +120,8 @@ func (v *view) sort(e *boot.Event) {
 		}
 	case boot.KindScript:
 		switch part(e.File) {
+		case nameLeft:
+			v.left = e
 		case boot.StageAutoexec:
 			v.autoexecs = append(v.autoexecs, e)
 		case boot.StageAnswer:
@@ -140,6 +143,18 @@ func (v *view) sort(e *boot.Event) {
 	if own && e.Time.After(v.last) {
 		v.last = e.Time
 	}
+}
+
+// nameLeft is what part calls the word of a script that it leaves for the disk.
+const nameLeft boot.StageName = "left"
+
+// stepFailed is what iPXE says of a step of its script that failed; nil when it
+// says nothing.
+func (v *view) stepFailed() *boot.Event {
+	if v.left != nil && v.left.Reason == boot.ReasonFetchBroken {
+		return v.left
+	}
+	return nil
 }
 
 // Kinds of silence.
@@ -168,6 +183,8 @@ func part(name string) boot.StageName {
 	c := cleaned(name)
 	base := path.Base(c)
 	switch {
+	case c == "left":
+		return nameLeft
 	case c == "b", base == "autoexec.ipxe", c == "grub/grub.cfg":
 		return boot.StageAutoexec
 	case c == "s", strings.HasPrefix(c, "m/"), strings.HasPrefix(c, "x/"), strings.HasPrefix(c, "w/"),
@@ -251,7 +268,7 @@ func (v *view) whole(e *boot.Event) bool {
 	return (e.Kind == boot.KindTFTP || e.Kind == boot.KindHTTP) && e.Reason == boot.ReasonNone
 }
 
-// now of the phase: events since the last program began to ask.
+// recent are the events since the last program began to ask.
 func (v *view) recent(list []*boot.Event) []*boot.Event {
 	i := 0
 	for i < len(list) && list[i].Time.Before(v.phase) {
@@ -442,6 +459,9 @@ func (v *view) blocking() *boot.Event {
 		e := &v.events[i]
 		switch e.Kind {
 		case boot.KindTFTP, boot.KindHTTP, boot.KindScript:
+			if part(e.File) == nameLeft {
+				continue
+			}
 			last = nil
 			if e.Reason != boot.ReasonNone {
 				last = e

@@ -191,18 +191,24 @@ func TestTwinsAgree(t *testing.T) {
 					boxes[k].Suspect(where[1-k], epoch)
 				}
 				for s := range 300 {
+					// Both questions cross: each page was made before the other arrived.
+					now := at(time.Duration(s) * time.Second)
+					var arrive []func()
 					for k, b := range boxes {
-						now := at(time.Duration(s)*time.Second + time.Duration(k)*100*time.Millisecond)
 						for range b.Ask(now) {
 							o := boxes[1-k]
-							// The page is made, and arrives late.
 							p := page(func(p *TwinPage) {
-								p.ID, p.Uptime, p.For = ids[1-k], now.Sub(started[1-k]).Seconds(), []netip.Addr{where[1-k]}
+								p.ID, p.Uptime, p.For = ids[1-k], max(now.Sub(started[1-k]), 0).Seconds(), []netip.Addr{where[1-k]}
 								p.Standby, p.Behind = o.Standby(), o.Behind()
 							})
-							b.Answer(where[1-k], p, nil, now.Add(delay))
+							arrive = append(arrive, func() { b.Answer(where[1-k], p, nil, now.Add(delay)) })
 						}
-						b.Tick(now)
+					}
+					for _, f := range arrive {
+						f()
+					}
+					for _, b := range boxes {
+						b.Tick(now.Add(delay))
 					}
 					if a, b := boxes[0].Standby(), boxes[1].Standby(); s > 60 && a == b {
 						t.Fatalf("ids %v, skew %v, delay %v: after %d s both say %v", ids, skew, delay, s, a)

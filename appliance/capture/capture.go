@@ -301,6 +301,11 @@ func (r *Ring) listen(ctx context.Context, i Interface, s source, ended chan<- s
 
 // record takes in one frame. Whatever is in it, it returns.
 func (r *Ring) record(name string, b []byte, wire int, outgoing bool) {
+	defer func() {
+		if recover() != nil {
+			r.dropped.Add(1)
+		}
+	}()
 	f, ok := parse(b, uint16(r.config.HTTPPort))
 	if !ok {
 		return

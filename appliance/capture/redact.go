@@ -21,8 +21,7 @@ func redact(packets []packet, httpPort uint16, seed func() [32]byte) []packet {
 		out = make([]packet, 0, len(packets))
 		for _, p := range packets {
 			p.frame = slices.Clone(p.frame)
-			if f, ok := parse(p.frame, httpPort); ok {
-				r.frame(p.frame, &f)
+			if r.whole(p.frame, httpPort) {
 				out = append(out, p)
 			}
 		}
@@ -31,6 +30,21 @@ func redact(packets []packet, httpPort uint16, seed func() [32]byte) []packet {
 		}
 	}
 	return out
+}
+
+// whole redacts one frame in place and says whether it was done to the end. What
+// was not must not leave the box.
+func (r *redactor) whole(b []byte, httpPort uint16) (done bool) {
+	defer func() {
+		if recover() != nil {
+			done = false
+		}
+	}()
+	f, ok := parse(b, httpPort)
+	if ok {
+		r.frame(b, &f)
+	}
+	return ok
 }
 
 // redactor holds the replacements of one file.

@@ -157,18 +157,18 @@ func port(b []byte) int {
 }
 
 // macIn replaces a hardware address at the beginning of b, six pairs of digits
-// with colons or dashes, and returns its length; 0 when there is none.
+// with colons or dashes, and returns its length; 0 when there is none. Of seven
+// pairs the first is the hardware type, as pxelinux writes it.
 func (r *redactor) macIn(b []byte) int {
 	const length = 17
-	if len(b) < length || len(b) > length && inWord(b[length]) {
+	if n := pairs(b); n == 7 {
+		return 3
+	} else if n != 6 {
 		return 0
 	}
 	var a hwaddr
 	for i := range a {
-		v, err := strconv.ParseUint(string(b[3*i:3*i+2]), 16, 8)
-		if err != nil || i < 5 && (b[3*i+2] != b[2] || b[2] != ':' && b[2] != '-') {
-			return 0
-		}
+		v, _ := strconv.ParseUint(string(b[3*i:3*i+2]), 16, 8) // digits, as was seen
 		a[i] = byte(v)
 	}
 	const digits = "0123456789abcdef"
@@ -177,6 +177,27 @@ func (r *redactor) macIn(b []byte) int {
 	}
 	return length
 }
+
+// pairs returns how many pairs of hexadecimal digits b begins with, joined by
+// colons or by dashes; 0 when the last one is part of a word. It counts to 8.
+func pairs(b []byte) (n int) {
+	for n < 8 {
+		at := 3 * n
+		if len(b) < at+2 || !isHex(b[at]) || !isHex(b[at+1]) {
+			return 0
+		}
+		n++
+		if len(b) <= at+2 || b[at+2] != ':' && b[at+2] != '-' || b[at+2] != b[2] || len(b) == at+3 || !inWord(b[at+3]) {
+			if len(b) > at+2 && inWord(b[at+2]) {
+				return 0
+			}
+			return n
+		}
+	}
+	return n
+}
+
+func isHex(c byte) bool { return isDigit(c) || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' }
 
 // headers of HTTP whose values hold numbers that name nobody.
 var harmless = map[string]reading{
@@ -221,7 +242,7 @@ func beginsHTTP(b []byte) bool {
 
 func (r *redactor) startLine(b []byte) {
 	if bytes.HasPrefix(b, []byte("HTTP/1.")) {
-		r.text(b[len("HTTP/1.1"):], asVersions)
+		r.text(b[len("HTTP/1."):], asVersions)
 		return
 	}
 	if i := bytes.LastIndex(b, []byte(" HTTP/1.")); i >= 0 {

@@ -230,8 +230,8 @@ func (l Ladder) rungs(s Symptom, o Open) (part, spent Rungs, list []rung) {
 // standing is the rung of a part on which the ladder stands.
 func (l Ladder) standing(part Rungs, o Open) Rungs {
 	s := l.Shape
-	switch part {
-	case partOffer:
+	switch {
+	case part == partOffer:
 		bit := rungDirect
 		if o.style(s.Form) == FormTwoStep {
 			bit = rungTwoStep
@@ -240,21 +240,17 @@ func (l Ladder) standing(part Rungs, o Open) Rungs {
 			bit *= rungDirectLate / rungDirect
 		}
 		return bit
-	case partVariant:
-		if s.Variant == VariantNative {
-			return rungNative
-		}
+	case part == partVariant && s.Variant == VariantNative:
+		return rungNative
+	case part == partVariant:
 		return rungUsual
-	case partBlock:
-		switch {
-		case s.Block == 0 || s.Block > RungBlock:
-			return rungWhole
-		case s.Block > RungBlockLast:
-			return rungMiddle
-		}
+	case part == partBlock && (s.Block == 0 || s.Block > RungBlock):
+		return rungWhole
+	case part == partBlock && s.Block > RungBlockLast:
+		return rungMiddle
+	case part == partBlock:
 		return rungSmall
-	}
-	if s.NoPriority {
+	case s.NoPriority:
 		return rungNoPriority
 	}
 	return rungPriority

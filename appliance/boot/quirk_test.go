@@ -317,8 +317,12 @@ func TestLadderOfBIOS(t *testing.T) {
 			after time.Duration
 			want  Shape
 		}{
-			{1, 0, Shape{}}, {2, time.Second, Shape{}}, {3, time.Hour, Shape{}},
-			{3, 4 * time.Second, Shape{Delay: RungDelay}}, {4, time.Minute, Shape{}}, {4, 4 * time.Second, Shape{Delay: RungDelay}},
+			{1, 0, Shape{}},
+			{2, time.Second, Shape{}},
+			{3, time.Hour, Shape{}},
+			{3, 4 * time.Second, Shape{Delay: RungDelay}},
+			{4, time.Minute, Shape{}},
+			{4, 4 * time.Second, Shape{Delay: RungDelay}},
 		} {
 			if got := p.ask(c, want.xid, want.after); got != want.want {
 				t.Errorf("%s: offer %d: %v, want %v", c.Firmware, i, got, want.want)

@@ -401,6 +401,30 @@ func (s *shelf) Write(docs map[string][]byte) error {
 	return nil
 }
 
+func (s *shelf) log() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.writes)
+}
+
+func (s *shelf) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.docs)
+}
+
+func (s *shelf) has(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.docs[name] != nil
+}
+
+func (s *shelf) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
 func TestKeeping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(Config{})
@@ -414,12 +438,12 @@ func TestKeeping(t *testing.T) {
 			synctest.Wait()
 		}
 		wait(writeAfter - 1)
-		if len(s.writes) != 0 {
+		if len(s.log()) != 0 {
 			t.Error("written at once")
 		}
 		wait(1)
-		if !slices.Equal(s.writes, []int{1}) || len(s.docs) != 2 {
-			t.Errorf("%v %v", s.writes, s.docs)
+		if !slices.Equal(s.log(), []int{1}) || s.len() != 2 {
+			t.Errorf("%v %v", s.log(), s.len())
 		}
 		// Many changes are one write.
 		for i := range 100 {
@@ -430,19 +454,19 @@ func TestKeeping(t *testing.T) {
 			t.Fatal(err)
 		}
 		wait(time.Minute)
-		if !slices.Equal(s.writes, []int{1, 11}) || s.docs[Prefix+id] != nil || len(s.docs) != 11 {
-			t.Errorf("%v %d", s.writes, len(s.docs))
+		if !slices.Equal(s.log(), []int{1, 11}) || s.has(Prefix+id) || s.len() != 11 {
+			t.Errorf("%v %d", s.log(), s.len())
 		}
 		// A medium that fails is tried again, with all that has changed.
-		s.err = errors.New("full")
+		s.fail(errors.New("full"))
 		b.Worked(class, oui, "1", twoStep, false)
 		wait(writeAfter + time.Second)
 		b.Worked(class, oui, "2", twoStep, false)
 		wait(writeAfter)
-		s.err = nil
+		s.fail(nil)
 		wait(writeAfter)
-		if !slices.Equal(s.writes, []int{1, 11, 1, 2, 2}) {
-			t.Errorf("%v", s.writes)
+		if !slices.Equal(s.log(), []int{1, 11, 1, 2, 2}) {
+			t.Errorf("%v", s.log())
 		}
 		if written, failed := b.Writes(); written != 3 || failed != 2 {
 			t.Errorf("%d %d", written, failed)
@@ -451,19 +475,19 @@ func TestKeeping(t *testing.T) {
 		if _, err := b.PinModel(class, oui, "3", late, "note"); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Close(); err != nil || len(s.writes) != 6 {
-			t.Errorf("%v %v", err, s.writes)
+		if err := b.Close(); err != nil || len(s.log()) != 6 {
+			t.Errorf("%v %v", err, s.log())
 		}
 		b.Worked(class, oui, "4", twoStep, false)
 		wait(time.Hour)
-		if len(s.writes) != 6 {
+		if len(s.log()) != 6 {
 			t.Error("written after the end")
 		}
-		s.err = errors.New("gone")
+		s.fail(errors.New("gone"))
 		if err := b.Close(); err == nil || !strings.Contains(err.Error(), "write models: gone") {
 			t.Error(err)
 		}
-		s.err = nil
+		s.fail(nil)
 
 		// The next start has it all.
 		again := New(Config{})
@@ -478,8 +502,8 @@ func TestKeeping(t *testing.T) {
 			t.Error(s, pinned)
 		}
 		wait(time.Hour)
-		if len(s.writes) != 7 { // the failed one of Close
-			t.Errorf("%v: written without a change", s.writes)
+		if len(s.log()) != 7 { // the failed one of Close
+			t.Errorf("%v: written without a change", s.log())
 		}
 		if err := again.Close(); err != nil {
 			t.Error(err)

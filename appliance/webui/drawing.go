@@ -1,6 +1,7 @@
 package webui
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -70,7 +71,7 @@ func marksOf(a *boot.Attempt) []mark {
 		default:
 		}
 		t := tell(e)
-		m := mark{lane: t.lane, tone: t.tone, from: at, to: at, label: t.short, title: join("+"+took(at), t.what, t.detail)}
+		m := mark{lane: t.lane, tone: t.tone, from: at, to: at, label: t.short, title: clean(join(plus(at), t.what, t.why, t.detail), longText)}
 		m.shape, m.rank = look(e)
 		if e.Kind == boot.KindTFTP || e.Kind == boot.KindHTTP {
 			m.from = max(at-max(e.Duration, 0), 0)
@@ -96,14 +97,14 @@ func marksOf(a *boot.Attempt) []mark {
 		t := tell(u.e)
 		m := mark{
 			lane: t.lane, shape: shapeBar, tone: toneGood, from: u.from, to: u.last, flowing: u.grown, open: true,
-			label: join(t.short, t.detail), title: join("+"+took(u.from), t.what, t.detail), rank: 3,
+			label: join(t.short, t.detail), title: clean(join(plus(u.from), t.what, t.detail), longText), rank: 3,
 		}
 		if a.State != boot.AttemptRunning {
 			m.tone = toneWarn
 		}
 		list = append(list, m)
 	}
-	slices.SortStableFunc(list, func(x, y mark) int { return int(max(min(x.from-y.from, 1), -1)) })
+	slices.SortStableFunc(list, func(x, y mark) int { return cmp.Compare(x.from, y.from) })
 	return numbered(list)
 }
 
@@ -206,7 +207,7 @@ func slotsOf(list []mark, end time.Duration) []slot {
 			slots = append(slots, slot{at: m.to, mark: i, end: true})
 		}
 	}
-	slices.SortStableFunc(slots, func(x, y slot) int { return int(max(min(x.at-y.at, 1), -1)) })
+	slices.SortStableFunc(slots, func(x, y slot) int { return cmp.Compare(x.at, y.at) })
 	last := time.Duration(0)
 	if len(slots) > 0 {
 		last = slots[len(slots)-1].at
@@ -230,6 +231,37 @@ type drawing struct {
 	Labels []label
 	Ticks  []label
 	End    ending
+}
+
+// legend explains a kind of mark.
+type legend struct {
+	Glyph glyph
+	Text  string
+}
+
+// legendOf explains the marks that are there, and no others.
+func legendOf(list []mark) []legend {
+	var out []legend
+	add := func(text, shape, class string, is func(m mark) bool) {
+		if slices.ContainsFunc(list, is) {
+			out = append(out, legend{legendGlyph(shape, class), text})
+		}
+	}
+	shaped := func(shape string) func(m mark) bool { return func(m mark) bool { return m.shape == shape } }
+	toned := func(shape string, bad bool) func(m mark) bool {
+		return func(m mark) bool { return m.shape == shape && (m.tone == toneBad || m.tone == toneWarn) == bad }
+	}
+	add("asked, answered by this box", shapeAsked, "lane-dhcp tone-good", shaped(shapeAsked))
+	add("asked, not answered", shapeUnheard, "lane-dhcp tone-warn", shaped(shapeUnheard))
+	add("the box answers in another form, or warns", shapeChange, "lane-dhcp tone-warn", shaped(shapeChange))
+	add("took an address", shapeTaken, "lane-dhcp tone-good", shaped(shapeTaken))
+	add("another server, for the address", shapeForeign, "lane-other tone-dim", toned(shapeForeign, false))
+	add("another server, for the boot", shapeForeign, "lane-other tone-warn", toned(shapeForeign, true))
+	add("file", shapeBar, "lane-tftp tone-good", toned(shapeBar, false))
+	add("file that failed", shapeBar, "lane-tftp tone-bad", toned(shapeBar, true))
+	add("script", shapeScript, "lane-http tone-good", shaped(shapeScript))
+	add("installer or system spoke", shapeWord, "lane-system tone-good", shaped(shapeWord))
+	return out
 }
 
 type rail struct {
@@ -314,9 +346,15 @@ func endOf(a *boot.Attempt, now time.Time) (at time.Duration, class, text string
 // slot i: no data arrived, and the time is worth showing.
 func quietTimes(list []mark, slots []slot) []int {
 	var quiet []int
+	spoken := time.Duration(math.MaxInt64) // since when the installer or the system speaks
+	for _, m := range list {
+		if m.lane == laneSystem {
+			spoken = min(spoken, m.from)
+		}
+	}
 	for i := 1; i < len(slots); i++ {
 		from, to := slots[i-1].at, slots[i].at
-		if to-from < gapMin {
+		if to-from < gapMin || from >= spoken && to-from < gapOfSystem {
 			continue
 		}
 		covered := false
@@ -333,12 +371,19 @@ func quietTimes(list []mark, slots []slot) []int {
 	return quiet
 }
 
-// textWidth guesses how wide a text is at the labels' size (11 units). Too wide
-// is better than letters on letters.
-func textWidth(s string) float64 { return 6.1*float64(utf8.RuneCountInString(s)) + 2 }
+// Widths of a letter in the wide drawing and, bold, in the tall one.
+const (
+	letter     = 6.1
+	tallLetter = 7.4
+)
 
-func fit(s string, width float64) string {
-	n := int(width / 6.1)
+// textWidth guesses how wide a text is at the wide drawing's size. Too wide is
+// better than letters on letters.
+func textWidth(s string) float64 { return letter*float64(utf8.RuneCountInString(s)) + 2 }
+
+// fit cuts a text to a width.
+func fit(s string, width, letter float64) string {
+	n := int(width / letter)
 	if utf8.RuneCountInString(s) <= n {
 		return s
 	}

@@ -126,7 +126,7 @@ func wiresOf(lan boot.LAN, box BoxInfo, running []boot.Attempt) []wire {
 			}
 		}
 		if n > 0 {
-			w.Nodes = append(w.Nodes, node{Icon: "machine", Title: "Booting now", Main: count(n, "machine", "machines"), Tone: toneNow})
+			w.Nodes = append(w.Nodes, node{Icon: "machine", Title: "Booting now", Main: times(n, "machine", "machines"), Tone: toneNow})
 		}
 		if len(w.Nodes) > maxNodes {
 			w.More = len(w.Nodes) - maxNodes
@@ -245,7 +245,7 @@ func badge(r boot.Reason) string {
 	case boot.ReasonTwin:
 		return "another bootpuck"
 	default:
-		return headline(r)
+		return clean(headline(r), shortText)
 	}
 }
 
@@ -283,7 +283,7 @@ func serverSays(s boot.LANServer) []string {
 		list = append(list, "option 60 "+clean(c, shortText))
 	}
 	if s.Naks > 0 {
-		list = append(list, count(int(min(s.Naks, 1<<30)), "refusal", "refusals"))
+		list = append(list, times(int(min(s.Naks, 1<<30)), "refusal", "refusals"))
 	}
 	return list
 }

@@ -1,6 +1,7 @@
 package webui
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -26,7 +27,7 @@ const (
 // Measures of the tall drawing, for narrow screens.
 const (
 	tallW     = 360.0
-	tallLeft  = 62.0 // times
+	tallLeft  = 66.0 // times
 	tallTop   = 30.0
 	tallLane  = 19.0 // between two lanes
 	tallRow   = 24.0
@@ -122,7 +123,7 @@ func places(list []mark, slots []slot, x []float64) (begin, until []float64) {
 
 // placeOf is the place of a time between slots.
 func placeOf(slots []slot, x []float64, t time.Duration) float64 {
-	i, _ := slices.BinarySearchFunc(slots, t, func(s slot, t time.Duration) int { return int(max(min(s.at-t, 1), -1)) })
+	i, _ := slices.BinarySearchFunc(slots, t, func(s slot, t time.Duration) int { return cmp.Compare(s.at, t) })
 	switch {
 	case i >= len(slots):
 		return x[len(x)-1]
@@ -164,8 +165,11 @@ func wideLabels(list []mark, begin, until []float64, y map[lane]float64) []label
 		if m.label == "" || m.rank == 0 && m.shape == shapeTick && m.lane == laneSystem {
 			continue
 		}
-		text := fit(m.label, 230)
+		text := fit(m.label, 230, letter)
 		w := textWidth(text)
+		if m.tone == toneBad || m.tone == toneWarn { // written bold
+			w *= 1.12
+		}
 		for row, dy := range [2]float64{-labelAbove, labelBelow} {
 			from, anchor := begin[i]-4, "start"
 			if m.shape == shapeBar && until[i]-begin[i] > w {
@@ -200,19 +204,16 @@ func wideLabels(list []mark, begin, until []float64, y map[lane]float64) []label
 // wideTicks writes times below the drawing, where there is room.
 func wideTicks(slots []slot, x []float64, y float64) []label {
 	var out []label
-	free := 0.0
+	free, last := 0.0, ""
 	for i, s := range slots {
-		text := "+" + took(s.at)
-		if s.at == 0 {
-			text = "0"
-		}
+		text := plus(s.at)
 		w := textWidth(text)
 		from := x[i] - w/2
-		if from < free || from+w > wideW-70 {
+		if from < free || from+w > wideW-70 || text == last {
 			continue
 		}
 		out = append(out, label{X: x[i], Y: y, Anchor: "middle", Text: text})
-		free = from + w + 12
+		free, last = from+w+12, text
 	}
 	return out
 }
@@ -262,14 +263,14 @@ func tall(a *boot.Attempt, now time.Time) drawing {
 	shown := ""
 	for i, m := range list {
 		d.Glyphs = append(d.Glyphs, tallGlyph(m, x[m.lane], begin[i], until[i], func(t time.Duration) float64 { return placeOf(slots, pos, t) }))
-		d.Labels = append(d.Labels, label{X: textX, Y: begin[i] + 4, Anchor: "start", Text: fit(m.label, tallW-textX), Class: "tone-" + m.tone})
-		if t := "+" + took(m.from); t != shown {
+		d.Labels = append(d.Labels, label{X: textX, Y: begin[i] + 4, Anchor: "start", Text: fit(m.label, tallW-textX, tallLetter), Class: "tone-" + m.tone})
+		if t := compact(m.from); t != shown {
 			d.Ticks = append(d.Ticks, label{X: tallLeft - 8, Y: begin[i] + 4, Anchor: "end", Text: t})
 			shown = t
 		}
 	}
 	d.End = ending{X1: tallLeft, Y1: bottom, X2: tallW, Y2: bottom, TX: textX, TY: bottom + 16, Class: class, Text: text, Anchor: "start"}
-	d.Ticks = append(d.Ticks, label{X: tallLeft - 8, Y: bottom + 16, Anchor: "end", Text: "+" + took(slots[len(slots)-1].at)})
+	d.Ticks = append(d.Ticks, label{X: tallLeft - 8, Y: bottom + 16, Anchor: "end", Text: compact(slots[len(slots)-1].at)})
 	return d
 }
 

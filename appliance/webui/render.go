@@ -20,7 +20,6 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"asset": assetURL,
 	"mark":  markOf,
 	"n":     func(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) },
-	"key":   legendGlyph,
 }).ParseFS(embedded, "templates/*.html"))
 
 // markOf is the sign of a tone. It stands before the words, so that nothing is

@@ -46,6 +46,7 @@ type telling struct {
 	short  string // for the drawing, a few words
 	what   string // for the table
 	detail string
+	why    string // what went wrong
 }
 
 // tell puts an event into words.
@@ -91,6 +92,9 @@ func tell(e *boot.Event) telling {
 	case boot.KindQuirk:
 		t.tone = toneWarn
 		t.short, t.what, t.detail = "other form", "The box changed the form of its answers", join(shapeNote(e.Shape), text)
+		if e.Shape != nil {
+			t.short = "now: " + shapeWords(*e.Shape)
+		}
 	case boot.KindWarning:
 		t.tone = toneWarn
 		t.short, t.what, t.detail = "warning", "Warning", text
@@ -113,7 +117,7 @@ func tell(e *boot.Event) telling {
 		if e.Kind == boot.KindVerdict {
 			t.what = "Verdict: " + headline(e.Reason)
 		} else {
-			t.detail = join(clean(e.Reason.Text(), longText), t.detail)
+			t.why = clean(e.Reason.Text(), longText)
 			if t.tone == toneGood {
 				t.tone = toneBad
 			}
@@ -130,7 +134,7 @@ func tellSilence(e *boot.Event, t *telling) {
 		return
 	}
 	t.tone, t.short, t.what = toneWarn, "not answered", "Asked; this box did not answer"
-	t.detail = clean(e.Reason.Text(), longText)
+	t.why = clean(e.Reason.Text(), longText)
 }
 
 func tellForeign(e *boot.Event, t *telling) {
@@ -144,21 +148,20 @@ func tellForeign(e *boot.Event, t *telling) {
 	if f.Server.IsValid() {
 		who = f.Server.String()
 	}
-	t.short = who
 	switch f.Type {
 	case "nak":
 		t.tone, t.short, t.what = toneBad, who+" refuses", who+" refused an address"
 	case "ack":
-		t.what = who + " confirmed"
+		t.short, t.what = who+" confirms", who+" confirmed"
 	default:
-		t.what = who + " offered"
+		t.short, t.what = who+" offers", who+" offered"
 	}
 	if f.Twin {
 		t.what = "The bootpuck " + t.what
 	}
 	t.detail = foreignNote(*f)
 	if f.Boots() && t.tone == toneDim {
-		t.tone, t.short = toneWarn, who+" boots it too"
+		t.tone, t.short = toneWarn, t.short+" a boot"
 		if f.Twin {
 			t.short = who + " (bootpuck)"
 		}
@@ -288,35 +291,53 @@ type eventRow struct {
 	Tone   string
 	What   string
 	Detail string
+	Why    string
 }
 
-// gapMin is the silence from which on a person should see it as such.
-const gapMin = 2 * time.Second
+// Silences from which on a person should see them as such. An installer speaks
+// when it has something to say.
+const (
+	gapMin      = 3 * time.Second
+	gapOfSystem = 5 * time.Minute
+)
 
 // eventRows is the table of an attempt's events. Progress of a transfer that
 // came to an end is left out: the end says it all.
 func eventRows(a *boot.Attempt, now time.Time) []eventRow {
 	list := make([]eventRow, 0, len(a.Events))
 	busy := time.Duration(0) // until when something was known to go on
+	quiet := gapMin
+	asked := map[uint32]bool{} // a question with the same number is a repetition
 	for i := range a.Events {
 		e := &a.Events[i]
+		at := max(e.Time.Sub(a.Start), 0)
 		if e.Kind == boot.KindProgress && ended(a.Events[i+1:], e.File) {
+			if e.Bytes > 0 {
+				busy = max(busy, at)
+			}
 			continue
 		}
 		t := tell(e)
-		at := max(e.Time.Sub(a.Start), 0)
+		if e.Kind == boot.KindOffer || e.Kind == boot.KindSilence && t.lane == laneDHCP {
+			if asked[e.XID] && e.XID != 0 {
+				t.what = strings.Replace(t.what, "Asked", "Asked again", 1)
+			}
+			asked[e.XID] = true
+		}
 		began := at
 		if e.Kind == boot.KindTFTP || e.Kind == boot.KindHTTP {
 			began -= max(e.Duration, 0)
 		}
 		r := eventRow{
-			At: "+" + took(at), Clock: clock(e.Time, now), Lane: t.lane.String(), Class: t.lane.class(),
-			Tone: t.tone, What: t.what, Detail: t.detail,
+			At: plus(at), Clock: clock(e.Time, now), Lane: t.lane.String(), Class: t.lane.class(),
+			Tone: t.tone, What: t.what, Detail: t.detail, Why: t.why,
 		}
-		if gap := began - busy; gap >= gapMin && len(list) > 0 {
+		if gap := began - busy; gap >= quiet && len(list) > 0 {
 			r.Gap = took(gap)
 		}
-		busy = max(busy, at)
+		if busy = max(busy, at); t.lane == laneSystem {
+			quiet = gapOfSystem
+		}
 		list = append(list, r)
 	}
 	return list

@@ -1,7 +1,6 @@
 package webui
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -76,6 +75,9 @@ func factsOf(a *boot.Attempt) string {
 }
 
 func archTitle(a *boot.Attempt) string {
+	if slices.Contains(a.Firmwares, boot.FirmwareRPi) { // it claims to be a PC
+		return firmwareWord(boot.FirmwareRPi)
+	}
 	if !a.ArchKnown {
 		return clean(a.ArchName, shortText)
 	}
@@ -147,7 +149,7 @@ func doing(a *boot.Attempt) string {
 		return "Just heard"
 	}
 	s := a.Stage(a.At)
-	text := stageWord(a.At)
+	text := doingWords(a.At, s.Done)
 	if s.File != "" && !s.Done {
 		text += ": " + clean(base(s.File), shortText)
 	}
@@ -214,10 +216,7 @@ type attention struct {
 // attentionOf gathers findings and parts of the box that do not work. What the
 // findings say already is not said again.
 func attentionOf(box BoxInfo, lan boot.LAN, findings []boot.Verdict, report health.Report) attention {
-	a := attention{Tone: toneGood, Title: "All is well", Up: seconds(box.Now.Sub(box.Started).Truncate(time.Minute))}
-	if box.Now.Sub(box.Started) < time.Minute {
-		a.Up = "less than a minute"
-	}
+	a := attention{Tone: toneGood, Title: "All is well", Up: lasting(box.Now.Sub(box.Started))}
 	if box.Observe {
 		a.Notes = append(a.Notes, "Observe mode: this box listens and decides, and sends nothing.")
 	}
@@ -296,9 +295,9 @@ type bootView struct {
 	Shapes   []string
 	Events   []eventRow
 	Omitted  int
-	Lost     int // events whose place between those kept is not known to the reader
 	Wide     drawing
 	Tall     drawing
+	Legend   []legend
 	Again    string // the attempt before
 	Running  bool
 	Zone     string
@@ -328,7 +327,7 @@ func bootViewOf(a *boot.Attempt, box BoxInfo) bootView {
 		Row: rowOf(a, now), ID: string(a.ID), Lead: lead(a), Running: a.State == boot.AttemptRunning,
 		Events: eventRows(a, now), Omitted: a.Omitted, Wide: wide(a, now), Tall: tall(a, now),
 		Facts: factList(a, now), Stages: stageRows(a), Foreign: foreignRows(a.Foreign), Zone: now.Format("MST"),
-		JSON: api, Capture: api + "/capture", Redacted: api + "/capture?redact=true",
+		Legend: legendOf(marksOf(a)), JSON: api, Capture: api + "/capture", Redacted: api + "/capture?redact=true",
 	}
 	if len(a.Verdicts) > 0 {
 		v.Verdict = problemOf(a.Verdicts[0], now)
@@ -352,10 +351,6 @@ func bootViewOf(a *boot.Attempt, box BoxInfo) bootView {
 
 // lead is what became of an attempt, in the fewest words.
 func lead(a *boot.Attempt) string {
-	at := ""
-	if a.State.Bad() {
-		at = strings.ToLower(way[brokenAt(a)].title)
-	}
 	switch a.State {
 	case boot.AttemptRunning:
 		return "Booting now"
@@ -365,10 +360,8 @@ func lead(a *boot.Attempt) string {
 		return "Left to its local disk"
 	case boot.AttemptIgnored:
 		return "Not answered"
-	case boot.AttemptFailed:
-		return "Failed at: " + at
-	case boot.AttemptStalled:
-		return "Stopped at: " + at
+	case boot.AttemptFailed, boot.AttemptStalled:
+		return "Did not boot"
 	default:
 		return stateWord(a.State)
 	}
@@ -428,14 +421,17 @@ func stageRows(a *boot.Attempt) []stageRow {
 			break
 		}
 		r := stageRow{
-			Title: stageWord(s.Name), File: clean(s.File, lineText), At: "+" + took(s.First.Sub(a.Start)),
-			Took: took(s.Took), Count: itoa(s.Count), Bytes: carried(s), Done: s.Done, Tone: toneGood,
+			Title: stageWord(s.Name), File: clean(s.File, lineText), At: plus(s.First.Sub(a.Start)),
+			Count: itoa(s.Count), Bytes: carried(s), Done: s.Done, Tone: toneGood,
+		}
+		if s.Took > 0 {
+			r.Took = took(s.Took)
 		}
 		if s.Retries > 0 {
 			r.Retries = itoa(s.Retries)
 		}
 		switch {
-		case s.Reason != boot.ReasonNone:
+		case s.Reason != boot.ReasonNone && s.Reason != boot.ReasonClass: // a system that asks for an address is no failure
 			r.Tone, r.Note = toneBad, clean(s.Reason.Text(), longText)
 			if s.Done {
 				r.Tone = toneWarn
@@ -473,8 +469,9 @@ func foreignRows(said []boot.Foreign) []foreignRow {
 		if f.Port == 4011 {
 			r.Type += " on 4011"
 		}
-		if n := len(list); n > 0 && list[n-1].Server == r.Server && list[n-1].Type == r.Type && list[n-1].Says == r.Says {
-			list[n-1].Count++
+		same := slices.IndexFunc(list, func(o foreignRow) bool { return o.Server == r.Server && o.Type == r.Type && o.Says == r.Says })
+		if same >= 0 {
+			list[same].Count++
 			continue
 		}
 		list = append(list, r)
@@ -499,10 +496,7 @@ func eventLines(list []boot.Event, now time.Time, most int) []eventLine {
 		if who == "" {
 			who = addr(e)
 		}
-		lines = append(lines, eventLine{clock(e.Time, now), who, t.what, t.detail, t.tone})
+		lines = append(lines, eventLine{clock(e.Time, now), who, t.what, join(t.why, t.detail), t.tone})
 	}
 	return lines
 }
-
-// count writes a number with its noun.
-func count(n int, one, many string) string { return fmt.Sprint(times(n, one, many)) }

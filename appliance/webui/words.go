@@ -82,7 +82,20 @@ func took(d time.Duration) string {
 
 // seconds writes a duration in whole steps, for what is measured against now: a
 // page must not change ten times a second.
-func seconds(d time.Duration) string { return took(max(d, 0).Truncate(time.Second) + time.Nanosecond) }
+func seconds(d time.Duration) string {
+	if d = max(d, 0); d < 10*time.Second {
+		return strconv.Itoa(int(d.Seconds())) + " s"
+	}
+	return took(d)
+}
+
+// plus writes a time since the first packet.
+func plus(d time.Duration) string {
+	if d < 500*time.Microsecond {
+		return "0 s"
+	}
+	return "+" + took(d)
+}
 
 // ago writes how long something is past. Below a minute it does not count, so
 // that an idle page stays the same.
@@ -96,6 +109,19 @@ func ago(d time.Duration) string {
 		return fmt.Sprintf("%d h ago", int(d.Hours()))
 	}
 	return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+}
+
+// lasting writes how long something has lasted, in one unit.
+func lasting(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return "less than a minute"
+	case d < time.Hour:
+		return strconv.Itoa(int(d.Minutes())) + " min"
+	case d < 48*time.Hour:
+		return strconv.Itoa(int(d.Hours())) + " h"
+	}
+	return strconv.Itoa(int(d.Hours()/24)) + " days"
 }
 
 // clock writes a time of day, with the date when it is not today's.
@@ -220,6 +246,61 @@ func stageWord(n boot.StageName) string {
 	default:
 		return clean(string(n), shortText)
 	}
+}
+
+// compact is plus for a narrow column.
+func compact(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return plus(d)
+	case d < time.Hour:
+		return fmt.Sprintf("+%d:%02d", int(d.Minutes()), int(d.Seconds())%60)
+	case d < 100*time.Hour:
+		return fmt.Sprintf("+%d:%02d h", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return plus(d)
+}
+
+// doingWords says what a running machine is at, by the last stage that was
+// seen: while that goes on, and when it is over.
+func doingWords(n boot.StageName, over bool) string {
+	during, after := "", ""
+	switch n {
+	case boot.StageDiscover:
+		during, after = "Asks for a boot server", "Asked for a boot server"
+	case boot.StageOffer:
+		during, after = "Was answered by this box", "Was answered by this box"
+	case boot.StageLease:
+		during, after = "Takes an address", "Has an address"
+	case boot.StageAsk:
+		during, after = "Asks on port 4011", "Was answered on port 4011"
+	case boot.StageProbe:
+		during, after = "Asks for the size of its boot program", "Knows the size of its boot program"
+	case boot.StageLoader:
+		during, after = "Fetches its boot program", "Has its boot program"
+	case boot.StageAutoexec:
+		during, after = "Boot program looks for its script", "Boot program runs"
+	case boot.StageScript:
+		during, after = "Fetches its script", "Has its script"
+	case boot.StageMenu:
+		during, after = "Shows the menu", "Chose from the menu"
+	case boot.StageKernel:
+		during, after = "Fetches the kernel", "Has the kernel"
+	case boot.StageFiles:
+		during, after = "Fetches", "Has its files"
+	case boot.StageAnswer:
+		during, after = "Fetches the answer file", "Has the answer file"
+	case boot.StageInstaller:
+		during, after = "Installer runs", "Installer runs"
+	case boot.StageSystem:
+		during, after = "Its system runs", "Its system runs"
+	default:
+		return clean(string(n), shortText)
+	}
+	if over {
+		return after
+	}
+	return during
 }
 
 // surety says what a confidence means.
@@ -374,5 +455,5 @@ func headline(r boot.Reason) string {
 	if h, ok := headlines[r]; ok {
 		return h
 	}
-	return clean(r.Text(), longText)
+	return clean(r.Text(), lineText)
 }

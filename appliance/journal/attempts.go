@@ -71,7 +71,7 @@ func NewAttempts(cfg AttemptsConfig) *Attempts {
 	var seed [8]byte
 	_, _ = rand.Read(seed[:]) // it never fails: it ends the program first
 	a := &Attempts{
-		keep: keeper{urgent: make(chan struct{}, 1)},
+		keep: keeper{urgent: make(chan struct{}, 1), writing: make(chan struct{}, 1)},
 		cfg:  cfg, ready: make(chan struct{}), wake: make(chan struct{}, 1),
 		tracker: newTracker(trackerConfig{local: cfg.Local, seed: binary.LittleEndian.Uint64(seed[:])}),
 		readers: map[*AttemptSubscription]struct{}{},

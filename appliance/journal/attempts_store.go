@@ -52,7 +52,7 @@ type keeper struct {
 	skipped int
 	err     error
 	urgent  chan struct{} // an attempt ended
-	writing sync.Mutex    // one batch at a time
+	writing chan struct{} // one batch at a time
 }
 
 // hurry asks for a batch soon.
@@ -136,8 +136,8 @@ func (a *Attempts) startKeeping(ctx context.Context) (wait func()) {
 // write writes one batch: what ended, and what goes on if it is time or all is
 // set.
 func (a *Attempts) write(all bool) {
-	a.keep.writing.Lock()
-	defer a.keep.writing.Unlock()
+	a.keep.writing <- struct{}{}
+	defer func() { <-a.keep.writing }()
 	a.mu.Lock()
 	store := a.keep.store
 	if store == nil {
@@ -252,6 +252,7 @@ func shorten(a *boot.Attempt) {
 		v := &a.Verdicts[i]
 		v.Text, v.Fix, v.Evidence = clipTo(v.Text, maxEventText), clipTo(v.Fix, maxEventText), nil
 	}
+	a.Stages = slices.Clone(a.Stages)
 	for i := range a.Stages {
 		a.Stages[i].File = clipTo(a.Stages[i].File, 32)
 	}

@@ -797,7 +797,7 @@ func (t *try) stepped(now time.Time) {
 	fix := func(x *time.Time) {
 		// Without a reading of the clock that does not jump it is a time of an
 		// earlier run, about which nothing is known.
-		if x.IsZero() || *x == x.Round(0) {
+		if x.IsZero() || !monotonic(*x) {
 			return
 		}
 		to := now.Add(x.Sub(now))
@@ -831,3 +831,7 @@ func (t *try) stepped(now time.Time) {
 		t.changed, t.unkept = true, true
 	}
 }
+
+// monotonic says whether a time has a reading of the clock that does not jump.
+// Taking it away changes nothing in one that has none.
+func monotonic(x time.Time) bool { return x.Round(0) != x }

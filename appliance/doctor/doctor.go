@@ -92,11 +92,30 @@ func Judge(a *boot.Attempt, lan boot.LAN) []boot.Verdict {
 	if len(found) == 0 && v.final {
 		found = append(found, finding{unexplained(v), len(attemptRules)})
 	}
+	found = narrow(found)
 	out := make([]boot.Verdict, 0, min(len(found), boot.MaxAttemptVerdicts))
 	for _, f := range found[:min(len(found), boot.MaxAttemptVerdicts)] {
 		out = append(out, bounded(f.Verdict))
 	}
 	return out
+}
+
+// maxDoubts is how many mere possibilities stand beside something surer: a person
+// looks at the first, and perhaps at the second.
+const maxDoubts = 2
+
+// narrow drops possibilities beyond maxDoubts when the main verdict is surer.
+func narrow(found []finding) []finding {
+	if len(found) == 0 || found[0].Confidence == boot.Possible {
+		return found
+	}
+	n := 0
+	return slices.DeleteFunc(found, func(f finding) bool {
+		if f.Confidence == boot.Possible {
+			n++
+		}
+		return f.Confidence == boot.Possible && n > maxDoubts
+	})
 }
 
 // weigh takes away what others explain and puts the rest in order: causes before

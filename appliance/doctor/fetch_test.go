@@ -23,7 +23,7 @@ func loaderScenarios() []scenario {
 		{"it was requested", boot.ReasonTFTPNotRequested, uefi().tftp(boot.StageLoader, efi, failing(boot.ReasonClientSilent, 5000)).end(stalled), site(), "", "", "", ""},
 		{"iPXE fetches by HTTP", boot.ReasonTFTPNotRequested, newFlow(boot.FirmwareIPXE).offer(boot.FormScript, script).wait(.2).lease().end(stalled), site(), "", "", "", ""},
 
-		{"the first large block never arrives", boot.ReasonTFTPLargeBlocks, uefi().probe(efi).tftp(boot.StageLoader, efi, failing(boot.ReasonClientSilent, 0), lost(5)).end(stalled), site(), boot.ReasonTFTPLargeBlocks, boot.Likely, "blocks of 1468 octets", "tftp-blksize"},
+		{"the first large block never arrives", boot.ReasonTFTPLargeBlocks, uefi().probe(efi).tftp(boot.StageLoader, efi, failing(boot.ReasonClientSilent, 0), lost(5)).end(stalled), site(), boot.ReasonTFTPLargeBlocks, boot.Likely, "blocks of 1468 octets", "tftp-blocksize"},
 		{"the client gives up by itself", boot.ReasonTFTPLargeBlocks, uefi().tftp(boot.StageLoader, efi, failing(boot.ReasonClientAborted, 0), lost(3)).end(stalled), site(), boot.ReasonTFTPLargeBlocks, boot.Likely, "", ""},
 		{"small blocks came through", boot.ReasonTFTPLargeBlocks, uefi().tftp(boot.StageLoader, efi, failing(boot.ReasonClientSilent, 200_000), block(512)).tftp(boot.StageLoader, efi, failing(boot.ReasonClientSilent, 0), lost(5)).end(stalled), site(), boot.ReasonTFTPLargeBlocks, boot.Certain, "Blocks of 512", ""},
 		{"the terms were refused at once", boot.ReasonTFTPLargeBlocks, uefi().tftp(boot.StageLoader, efi, failing(boot.ReasonClientAborted, 0)).end(failed), site(), "", "", "", ""},
@@ -61,6 +61,7 @@ func loaderScenarios() []scenario {
 		{"the loaded iPXE never asks", boot.ReasonScriptNotFetched, chained(fetchedEFI()).end(stalled), site(), boot.ReasonScriptNotFetched, boot.Likely, "", ""},
 		{"its first script leads nowhere", boot.ReasonScriptNotFetched, fetchedEFI().script("x86_64/autoexec.ipxe", "", "").end(stalled), site(), boot.ReasonScriptNotFetched, boot.Likely, "", ""},
 		{"the request was refused", boot.ReasonScriptNotFetched, rom().script("/s", boot.ReasonParameter, "mac").end(failed), site(), boot.ReasonScriptNotFetched, boot.Certain, "malformed", ""},
+		{"GRUB never asks for its configuration", boot.ReasonScriptNotFetched, fetchedEFI().tftp(boot.StageLoader, "grubx64.efi").end(stalled), site(), boot.ReasonScriptNotFetched, boot.Likely, "grubx64.efi", "next server"},
 		{"the script was fetched", boot.ReasonScriptNotFetched, booting().end(stalled), site(), "", "", "", ""},
 		{"iPXE has no address", boot.ReasonScriptNotFetched, asking(boot.FirmwareIPXE).end(stalled), site(alone), "", "", "", ""},
 

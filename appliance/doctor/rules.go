@@ -74,7 +74,7 @@ var attemptRules = []Rule{
 	},
 	{
 		Name: boot.ReasonGaveUp, states: onBad | onIgnored, judge: judgeGaveUp,
-		explains: []boot.Reason{boot.ReasonOfferIgnored, boot.ReasonNoDHCPServer, boot.ReasonExhausted, boot.ReasonSnooping, boot.ReasonSpanningTree},
+		explains: []boot.Reason{boot.ReasonOfferIgnored, boot.ReasonNoDHCPServer, boot.ReasonExhausted, boot.ReasonSnooping, boot.ReasonSpanningTree, boot.ReasonIgnored},
 		Title:    "The machine gave up first",
 		Looks:    "DISCOVERs that the box could not answer (no address yet, too many requests), and no answer before the last of them.",
 		Fix:      "Start the machine again when the box is ready; power the box first.",
@@ -86,7 +86,7 @@ var attemptRules = []Rule{
 		Fix:   "Let the box reach a time server; set the machine's clock.",
 	},
 	{
-		Name: boot.ReasonLoaderExtension, states: onBad, judge: judgeLoaderExtension, explains: []boot.Reason{boot.ReasonNotStarted},
+		Name: boot.ReasonLoaderExtension, states: onBad | onBooted, judge: judgeLoaderExtension, explains: []boot.Reason{boot.ReasonNotStarted, boot.ReasonInstallerSilent, boot.ReasonBooted},
 		Title: "HTTP Boot file without .efi",
 		Looks: "UEFI HTTP Boot fetched a file whole whose name does not end in .efi, .iso or .img, and did not start it.",
 		Fix:   "Rename the file so that it ends in .efi, .iso or .img.",
@@ -179,7 +179,7 @@ var attemptRules = []Rule{
 	{
 		Name: boot.ReasonScriptNotFetched, states: onBad, judge: judgeScriptNotFetched,
 		Title: "The script was never fetched",
-		Looks: "iPXE was offered its script and took an address, or fetched its first script by TFTP, and no HTTP request for the script came; or the request was refused.",
+		Looks: "iPXE was offered its script and took an address, or fetched its first script by TFTP, and no HTTP request for the script came; or shim and GRUB were fetched and never asked for their configuration; or the request was refused.",
 		Fix:   "Let TCP port 80 to the box through.",
 	},
 	{
@@ -195,7 +195,7 @@ var attemptRules = []Rule{
 		Fix:   "Look at the machine's screen; see the reason that is named; assign a profile.",
 	},
 	{
-		Name: boot.ReasonFetchBroken, states: onBad, judge: judgeFetchBroken,
+		Name: boot.ReasonFetchBroken, states: onBad | onBooted, judge: judgeFetchBroken,
 		Title: "A file was not fetched to its end",
 		Looks: "The last transfer of the target, or of a boot program by HTTP, ended early and nothing came after it; or an answer file could not be given.",
 		Fix:   "Cable, switch port, memory; for an answer file, its template.",
@@ -244,7 +244,7 @@ var lanRules = []Rule{
 		Name: boot.ReasonRogueDHCP, LAN: true, survey: perServer(boot.ReasonRogueDHCP, boot.SeverityCritical, saysRogue),
 		Title: "A second DHCP server",
 		Looks: "Offers of addresses by a server that is not expected, beside one that is.",
-		Fix:   "Switch it off, or tell the box that it is expected.",
+		Fix:   "Switch it off, or add it to the setting expected-servers.",
 	},
 	{
 		Name: boot.ReasonDuplicateAddress, LAN: true, survey: surveyDuplicate,
@@ -280,7 +280,7 @@ var lanRules = []Rule{
 		Name: boot.ReasonNewResponder, LAN: true, survey: perServer(boot.ReasonNewResponder, boot.SeverityWarning, saysNew),
 		Title: "A new server",
 		Looks: "Replies of a server that was not heard in the box's first minute, nor before.",
-		Fix:   "Tell the box that it is expected, or find out whose it is.",
+		Fix:   "Add it to the setting expected-servers, or find out whose it is.",
 	},
 	{
 		Name: boot.ReasonGatewayChanged, LAN: true, survey: surveyGateway,

@@ -88,15 +88,17 @@ func judgeOption60(v *view) (boot.Verdict, bool) {
 			"ISC dhcpd and Kea: option vendor-class-identifier; Windows DHCP: option 060, which WDS sets when it shares the server. This box cannot make up for it."
 	}
 	if f := v.heard(func(f foreign) bool { return f.Your.IsValid() && boot.ClassOf(f.Class) == boot.ClassPXE }); f != nil {
-		text := fmt.Sprintf("The DHCP server %s sent option 60 %s together with the address %s, so %s ignores every other boot server (PXE-E16, PXE-E55).",
-			addrWord(f.Server), word(f.Class), addrWord(f.Your), firmwareWord(v.cur))
+		codes := map[boot.Firmware]string{boot.FirmwareUEFI: " (PXE-E16)", boot.FirmwareBIOS: " (PXE-E55)", boot.FirmwareIPXE: " (“Nothing to boot”)"}[v.cur]
+		text := fmt.Sprintf("The DHCP server %s sent option 60 %s together with the address %s, so %s ignores every other boot server%s.",
+			addrWord(f.Server), word(f.Class), addrWord(f.Your), firmwareWord(v.cur), codes)
 		if f.File != "" {
 			text += " It names the boot file " + word(f.File) + "."
 		}
 		return verdict(conf, boot.StageOffer, text, fix(addrWord(f.Server)), f.evidence(), evidence(v.recent(v.offers), v.recent(v.leases))), true
 	}
 	// Its offer to this machine was not overheard; what it says to others was.
-	for _, s := range v.servers(func(s *boot.LANServer) bool { return s.DHCP && slices.Contains(s.Findings, boot.ReasonOption60) }) {
+	if list := v.servers(func(s *boot.LANServer) bool { return s.DHCP && slices.Contains(s.Findings, boot.ReasonOption60) }); len(list) > 0 {
+		s := list[0]
 		text := fmt.Sprintf("The DHCP server %s sends option 60 (%s) to others on this LAN. Whoever gets it from there ignores every other boot server. %s.",
 			addrWord(s.Server), clip(strings.Join(s.Classes, ", "), maxWord), v.asked())
 		return verdict(weaker, boot.StageOffer, text, fix(addrWord(s.Server)), evidence(v.recent(v.offers), v.recent(v.leases))), true
@@ -183,15 +185,16 @@ func (v *view) serverFile() (server netip.Addr, file, next string, ev []boot.Evi
 	if f := v.heard(func(f foreign) bool { return f.Your.IsValid() && f.File != "" && f.Type != "nak" }); f != nil {
 		return f.Server, f.File, f.Next, f.evidence(), true
 	}
-	for _, s := range v.servers(func(s *boot.LANServer) bool {
+	known := v.servers(func(s *boot.LANServer) bool {
 		return s.DHCP && len(s.BootFiles) > 0 && slices.Contains(s.Findings, boot.ReasonServerBootFile)
-	}) {
-		if len(s.NextServers) > 0 {
-			next = s.NextServers[0]
-		}
-		return s.Server, s.BootFiles[0], next, nil, false
+	})
+	if len(known) == 0 {
+		return server, "", "", nil, false
 	}
-	return server, "", "", nil, false
+	if len(known[0].NextServers) > 0 {
+		next = known[0].NextServers[0]
+	}
+	return known[0].Server, known[0].BootFiles[0], next, nil, false
 }
 
 // lower makes a confidence one step weaker.

@@ -22,7 +22,8 @@ func judgeTFTPNotRequested(v *view) (boot.Verdict, bool) {
 		return none, false
 	}
 	acks := v.recent(v.acks)
-	conf, after := boot.Likely, ""
+	conf := boot.Likely
+	var after string
 	switch {
 	case len(acks) > 0:
 		after = "It asked port 4011 of this box and was answered with the name of its boot program"
@@ -115,7 +116,7 @@ func judgeLargeBlocks(v *view) (boot.Verdict, bool) {
 	}
 	return verdict(conf, boot.StageLoader,
 		fmt.Sprintf("The transfer of %s was agreed on, with blocks of %d octets; the first of them was sent %s and never acknowledged.%s", word(e.File), e.Block, times(e.Retries+1), more),
-		"Something between box and machine drops large packets: look at the MTU of VLANs, tunnels (PPPoE, VXLAN) and virtual switches, and at cards with jumbo frames. Until then cap the block size: setting tftp-blksize 1024 or 512, or the machine's quirk.",
+		"Something between box and machine drops large packets: look at the MTU of VLANs, tunnels (PPPoE, VXLAN) and virtual switches, and at cards with jumbo frames. Until then cap the block size: setting tftp-blocksize 1024 or 512, or the machine's quirk.",
 		evidence(ev)), true
 }
 
@@ -143,11 +144,19 @@ func judgeTFTPBroken(v *view) (boot.Verdict, bool) {
 		text = fmt.Sprintf("The TFTP request for %s was refused: %s", word(e.File), e.Reason.Text())
 		fix = "Update the firmware of the network card; take the capture of this boot to a support request."
 	case boot.ReasonClientAborted:
-		text = fmt.Sprintf("The machine ended the transfer of %s with an error after %s of %s: %s", word(e.File), octets(e.Bytes), octets(e.Total), word(e.Text))
+		text = fmt.Sprintf("The machine ended the transfer of %s with an error after %s of %s", word(e.File), octets(e.Bytes), octets(e.Total))
+		if e.Text != "" {
+			text += ": " + word(e.Text)
+		}
+		text += "."
 		fix = "Look at the machine's screen: the program may be too large for its firmware, or it dislikes the terms of the transfer; a block size of 512 (the machine's quirk) is what every firmware understands."
 	default:
 		if e.Acked || e.Bytes > 0 {
-			text = fmt.Sprintf("The transfer of %s broke off after %s of %s; %s sent again in vain.", word(e.File), octets(e.Bytes), octets(e.Total), count(e.Retries, "packet"))
+			text = fmt.Sprintf("The transfer of %s broke off after %s of %s: the machine stopped acknowledging", word(e.File), octets(e.Bytes), octets(e.Total))
+			if e.Retries > 0 {
+				text += ", and " + count(e.Retries, "packet") + " sent again did not help"
+			}
+			text += "."
 			fix = "Look at the cable, the switch port (errors, duplex) and the radio link of the machine, then start it again."
 		} else {
 			conf = boot.Likely
@@ -226,64 +235,73 @@ func judgeNotStarted(v *view) (boot.Verdict, bool) {
 	if l != nil && said >= 0 && v.others[said].Time.Before(l.Time) {
 		return none, false // said of an earlier one
 	}
-	back := v.returned(l)
 	text := what + " was fetched whole, and then nothing was heard of it."
-	if back != nil {
-		text = fmt.Sprintf("%s was fetched whole, and %s later the firmware itself asked again: it did not start the program, or the program ended at once.", what, lasting(back.Time.Sub(l.Time)))
-		ev = append(ev, back)
+	after, packet := v.returned(l)
+	back := after > 0
+	if back {
+		text = fmt.Sprintf("%s was fetched whole, and %s later the firmware itself asked again: it did not start the program, or the program ended at once.", what, lasting(after))
+		ev = append(ev, packet)
 	} else if !v.final {
 		text = fmt.Sprintf("%s was fetched whole, and nothing was heard of it for %s.", what, lasting(v.now.Sub(v.last)))
 	}
 	var fix string
 	switch v.platform() {
 	case boot.PlatformUEFI:
-		if back != nil {
+		if back {
 			text += " That is what Secure Boot does with a program that is not signed."
 		} else {
 			text += " Secure Boot refuses what is not signed, or the program hangs on this hardware; the machine's screen tells."
 		}
-		fix = "With Secure Boot on, give the machine a profile with the loader shim, or switch Secure Boot off. Otherwise try the other build of iPXE: in a rule or its quirk, " + otherBuild(l) + "."
+		fix = "With Secure Boot on, give the machine a profile with the loader shim, or switch Secure Boot off. Otherwise " + otherBuild(l) + "."
 	case boot.PlatformRPI:
 		fix = "Look at the machine's screen and its activity light; update its EEPROM, and check that the files served to it are for this model."
 	default:
 		text += " The program hangs on this hardware, most often in the driver of the network card."
-		fix = "Try the other build of iPXE: in a rule or its quirk, " + otherBuild(l) + "; and update the firmware of the network card."
+		fix = capital(otherBuild(l)) + "; and update the firmware of the network card."
 	}
 	return verdict(boot.Likely, boot.StageLoader, text, fix, evidence(ev)), true
 }
 
-// otherBuild names the build of iPXE that was not given.
+// otherBuild says which build of iPXE is to be tried instead of the one that was
+// given.
 func otherBuild(l *boot.Event) string {
-	if l != nil {
-		name := cleaned(l.File)
-		dir := strings.TrimPrefix(path.Dir(name)+"/", "./")
-		switch path.Base(name) {
-		case "snponly.efi":
-			return clip(dir, maxWord) + "ipxe.efi (own drivers) instead of snponly.efi"
-		case "ipxe.efi":
-			return clip(dir, maxWord) + "snponly.efi (the firmware's driver) instead of ipxe.efi"
-		case "undionly.kpxe":
-			return "ipxe.pxe (own drivers) instead of undionly.kpxe"
-		case "ipxe.pxe":
-			return "undionly.kpxe (the ROM's driver) instead of ipxe.pxe"
-		}
+	const other = "try the other build of iPXE: in a rule or its quirk, "
+	if l == nil {
+		return other + "ipxe.efi instead of snponly.efi, or ipxe.pxe instead of undionly.kpxe"
 	}
-	return "ipxe.efi instead of snponly.efi, or ipxe.pxe instead of undionly.kpxe"
+	name := cleaned(l.File)
+	dir := clip(strings.TrimPrefix(path.Dir(name)+"/", "./"), maxWord)
+	switch path.Base(name) {
+	case "snponly.efi":
+		return other + dir + "ipxe.efi (own drivers) instead of snponly.efi"
+	case "ipxe.efi":
+		return other + dir + "snponly.efi (the firmware's driver) instead of ipxe.efi"
+	case "undionly.kpxe":
+		return other + "ipxe.pxe (own drivers) instead of undionly.kpxe"
+	case "ipxe.pxe":
+		return other + "undionly.kpxe (the ROM's driver) instead of ipxe.pxe"
+	}
+	return "check that the program is meant for this machine's processor and firmware, or let the box give it iPXE"
 }
 
-// returned is the firmware's own DISCOVER after the boot program was fetched; nil
-// when there is none within the time that a program needs to start.
-func (v *view) returned(l *boot.Event) *boot.Event {
+// returned is how long after the boot program was fetched the firmware itself
+// asked again, and its packet when it is part of this attempt; zero when it did
+// not within the time that a program needs to start.
+func (v *view) returned(l *boot.Event) (time.Duration, *boot.Event) {
 	if l == nil {
-		return nil
+		return 0, nil
 	}
 	for i := range v.events {
 		e := &v.events[i]
-		if talks(e) && e.Firmware != boot.FirmwareIPXE && e.Time.After(l.Time) && e.Time.Sub(l.Time) < boot.StartTime {
-			return e
+		if d := e.Time.Sub(l.Time); talks(e) && e.Firmware != boot.FirmwareIPXE && d > 0 && d < boot.StartTime {
+			return d, e
 		}
 	}
-	return nil
+	// An attempt that ends sooner than silence allows was ended by the next one.
+	if d := v.a.End.Sub(l.Time); !v.a.End.IsZero() && d > 0 && d < boot.StartTime-time.Second {
+		return d, nil
+	}
+	return 0, nil
 }
 
 // platform is the firmware that was given the boot program.
@@ -404,7 +422,12 @@ func (v *view) archWord() string {
 
 func judgeLoaderExtension(v *view) (boot.Verdict, bool) {
 	l := v.loaded()
-	if l == nil || l.Kind != boot.KindHTTP || v.lead != boot.FirmwareHTTP && v.cur != boot.FirmwareHTTP || v.started() || !v.quiet(patience) {
+	if l == nil || l.Kind != boot.KindHTTP || v.lead != boot.FirmwareHTTP && v.cur != boot.FirmwareHTTP || !v.quiet(patience) {
+		return none, false
+	}
+	// A name without an ending looks like a target's file, so the attempt may count
+	// as booted for want of a contrary sign.
+	if v.scripted() || len(v.autoexecs) > 0 || v.reported() || v.a.Reached(boot.StageSystem) || v.cur == boot.FirmwareIPXE || !v.named(l.File) {
 		return none, false
 	}
 	switch path.Ext(cleaned(l.File)) {
@@ -441,6 +464,15 @@ func judgeScriptNotFetched(v *view) (boot.Verdict, bool) {
 	case len(v.autoexecs) > 0 || v.a.Reached(boot.StageAutoexec):
 		text := "The boot program runs and fetched its first script, which leads on to the machine's own by HTTP; that was never asked for."
 		return verdict(boot.Likely, boot.StageScript, text+v.conflictWord(), fix, evidence(v.autoexecs), v.conflictEvidence()), true
+	case v.hasLoader() && v.cur != boot.FirmwareIPXE && v.lead != boot.FirmwareRPi && v.blocking() == nil:
+		// It runs, for it fetched more than the firmware was told of.
+		l := v.loaded()
+		if l == nil {
+			return none, false
+		}
+		return verdict(boot.Likely, boot.StageScript, "The boot program runs; the last that it fetched was "+word(l.File)+", and it never asked this box for its configuration."+v.conflictWord(),
+			"shim and GRUB take the server from the answer of the DHCP server: remove the boot file name and the next server there. Look at the machine's screen for what it asks.",
+			evidence(v.fetches), v.conflictEvidence()), true
 	}
 	return none, false
 }
@@ -487,7 +519,7 @@ func judgeFileMissing(v *view) (boot.Verdict, bool) {
 	if len(names) == 1 && (v.isTarget(e) || v.named(e.File)) {
 		conf = boot.Certain
 	}
-	text := "The machine asked for " + word(e.File) + ", which this box does not have, and for nothing else."
+	text := "The machine asked for " + word(e.File) + ", which this box does not have, and fetched nothing after that."
 	fix := "Put the file there under that name, or correct the name in the target, the rule or the uploaded tree."
 	if len(names) > 1 {
 		text = fmt.Sprintf("The machine asked for %s that this box does not have, last %s, and got none.", count(len(names), "file"), word(e.File))
@@ -509,8 +541,12 @@ func judgeClockSkew(v *view) (boot.Verdict, bool) {
 	var by *boot.Event
 	for i := range v.events {
 		e := &v.events[i]
-		if strings.HasPrefix(strings.ToLower(e.File), "https://") || strings.Contains(e.Text, "https://") && e.Kind != boot.KindSyslog {
-			by = e
+		switch e.Kind {
+		case boot.KindOffer, boot.KindAck, boot.KindScript, boot.KindDecision:
+			if strings.HasPrefix(strings.ToLower(e.File), "https://") || strings.Contains(e.Text, "https://") {
+				by = e
+			}
+		default:
 		}
 	}
 	if by == nil || v.fetchedAfter(by) {

@@ -37,7 +37,7 @@ func judgeNoDHCPServer(v *view) (boot.Verdict, bool) {
 		conf = lower(conf)
 	}
 	return verdict(conf, boot.StageDiscover, v.asked()+". Nobody offered it an address. "+what,
-		"Start the site's DHCP server, or connect this port to the network where it is (VLAN, cable, switch port). On a LAN without one, switch on the box's own DHCP server if your version has it, or a router's.",
+		"Start the site's DHCP server, or connect this port to the network where it is (VLAN, cable, switch port). On a LAN without one, switch on the router's.",
 		ev), true
 }
 
@@ -63,7 +63,8 @@ func judgeExhausted(v *view) (boot.Verdict, bool) {
 	if len(alive) == 0 && len(known) == 0 || len(alive) == 0 && v.probe() != nil {
 		return none, false
 	}
-	conf, what := boot.Likely, ""
+	conf := boot.Likely
+	var what string
 	if len(alive) > 0 {
 		what = "The DHCP server " + list(addrs(alive)) + " answers others, but made this machine no offer."
 	} else {
@@ -92,7 +93,7 @@ func (v *view) trust() string {
 	if name == "" {
 		name = n.Chassis
 	}
-	return fmt.Sprintf("port %s of the switch %s, where this box is", clip(n.Port, maxWord), clip(name, maxWord))
+	return fmt.Sprintf("port %s of the switch %s, on which this box is,", clip(n.Port, maxWord), clip(name, maxWord))
 }
 
 func judgeSnooping(v *view) (boot.Verdict, bool) {
@@ -101,7 +102,8 @@ func judgeSnooping(v *view) (boot.Verdict, bool) {
 	}
 	dhcp := v.dhcpHeard()
 	spent := v.spent() != nil
-	conf, why := boot.Possible, ""
+	conf := boot.Possible
+	var why string
 	switch {
 	case v.leased() && (v.uefi() || v.cur == boot.FirmwareHTTP):
 		return none, false // such firmware takes an address only when an offer suits it
@@ -119,6 +121,8 @@ func judgeSnooping(v *view) (boot.Verdict, bool) {
 		conf, why = boot.Likely, "The DHCP server's offers did not move it either: no answer from this side reaches it."
 	case dhcp != nil && (spent || len(v.tried()) > 2):
 		conf, why = boot.Likely, "The DHCP server's offers are heard, and no shape of this box's offer is followed."
+	case v.asks() < 2 && (dhcp != nil || len(v.alive()) > 0):
+		why = "Then it fell silent, as if it had heard nothing of this box."
 	case dhcp != nil, len(v.alive()) > 0:
 		why = "It goes on asking as if it had heard nothing of this box."
 	default:
@@ -169,7 +173,8 @@ func judgeOfferIgnored(v *view) (boot.Verdict, bool) {
 		return none, false
 	}
 	dhcp := v.dhcpHeard()
-	conf, what := boot.Likely, ""
+	conf := boot.Likely
+	var what string
 	switch {
 	case dhcp != nil:
 		what = "The DHCP server " + addrWord(dhcp.Server) + " offered it an address meanwhile."
@@ -182,6 +187,9 @@ func judgeOfferIgnored(v *view) (boot.Verdict, bool) {
 		return none, false
 	}
 	fix := "Start the machine again: the box goes on to the next shape of offer and remembers what works. "
+	if v.cur == boot.FirmwareHTTP {
+		fix = "Look in the firmware's setup whether HTTP Boot is allowed over plain http, or start the machine by PXE. "
+	}
 	if v.uefi() {
 		fix += "Firmware built from 2010 to 2017 drops direct offers, other firmware may not ask port 4011: pin the style that is not tried yet in the machine's quirk. "
 	}

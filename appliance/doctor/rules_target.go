@@ -71,8 +71,9 @@ func refusalFix(r boot.Reason) string {
 		return "Preview the profile for this machine; the error names the line of the template."
 	case boot.ReasonDestructive, boot.ReasonAssignExpired, boot.ReasonAssignUsedUp, boot.ReasonDisarmed, boot.ReasonClockUnset:
 		return "Arm the machine again if its disk is to be overwritten."
+	default:
+		return "Look at the decision about this machine: it lists every step of the reasoning."
 	}
-	return "Look at the decision about this machine: it lists every step of the reasoning."
 }
 
 // bigFile is the size from which on a file is likely to fill a machine's memory,
@@ -113,6 +114,15 @@ func judgeNeedsMemory(v *view) (boot.Verdict, bool) {
 }
 
 func judgeFetchBroken(v *view) (boot.Verdict, bool) {
+	n := len(v.answers)
+	if n > 0 && v.final && v.answers[n-1].Reason != boot.ReasonNone && v.answers[n-1].Reason != boot.ReasonNotFound {
+		a := v.answers[n-1]
+		return verdict(boot.Certain, boot.StageAnswer, fmt.Sprintf("The answer file %s could not be given: %s", word(a.File), a.Reason.Text()),
+			refusalFix(a.Reason), evidence(v.answers)), true
+	}
+	if stateSet(v.a.State) != onBad {
+		return none, false // a target that runs may leave a file half read
+	}
 	e := v.blocking()
 	const fix = "Look at the cable and the switch port of the machine, and at the machine's screen; then start it again. If it stops at the same place every time, it may have too little memory."
 	if e != nil && e.Kind != boot.KindScript && e.Reason != boot.ReasonNotFound && v.quiet(patience/4) &&
@@ -123,11 +133,6 @@ func judgeFetchBroken(v *view) (boot.Verdict, bool) {
 		}
 		text := fmt.Sprintf("%s, %s, was not fetched to its end: %s after %s.", what, word(e.File), fetched(e), lasting(e.Duration))
 		return verdict(boot.Certain, stage, text+" "+e.Reason.Text()+v.conflictWord(), fix, evidence(v.fetches), v.conflictEvidence()), true
-	}
-	if n := len(v.answers); n > 0 && v.answers[n-1].Reason != boot.ReasonNone && v.final {
-		a := v.answers[n-1]
-		return verdict(boot.Certain, boot.StageAnswer, fmt.Sprintf("The answer file %s could not be given: %s", word(a.File), a.Reason.Text()),
-			refusalFix(a.Reason), evidence(v.answers)), true
 	}
 	if !v.final {
 		return none, false

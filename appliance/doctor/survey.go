@@ -131,11 +131,11 @@ func saysRogue(s *survey, x *boot.LANServer) (text, fix string) {
 		text += " beside " + list(addrs(others))
 	}
 	return text + ". Machines get addresses, routers and names from whichever is quicker.",
-		"Find the device with the hardware address " + string(x.MAC) + " in the switch's table and switch its DHCP server off. If it belongs here, tell the box that it is expected."
+		"Find the device with the hardware address " + string(x.MAC) + " in the switch's table and switch its DHCP server off. If it belongs here, add it to the setting expected-servers."
 }
 
 func saysNew(s *survey, x *boot.LANServer) (text, fix string) {
-	return s.serverWord(x) + " was heard for the first time.", "Nothing, if you put it there: tell the box that it is expected. Otherwise find out whose it is."
+	return s.serverWord(x) + " was heard for the first time.", "Nothing, if you put it there: add it to the setting expected-servers. Otherwise find out whose it is."
 }
 
 func surveyDuplicate(s *survey) []boot.Verdict {
@@ -288,7 +288,7 @@ func surveyClock(s *survey) []boot.Verdict {
 	return []boot.Verdict{{
 		Confidence: boot.Certain, Severity: boot.SeverityWarning,
 		Text:     "The clock of the box has not been set since power-on. Boots work; times in histories are counted from power-on, armed installations wait, and https fails.",
-		Fix:      "Let the box reach a time server (NTP, UDP port 123), or name one on the LAN in the settings or by DHCP option 42.",
+		Fix:      "Let the box reach a time server (NTP, UDP port 123).",
 		Evidence: []boot.Evidence{{Text: "the clock says " + s.lan.Now.UTC().Format(time.DateTime)}},
 	}}
 }

@@ -99,9 +99,10 @@ func list(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }
 
-// capital makes the first letter of a sentence large.
+// capital makes the first letter of a sentence large, but for a name that is
+// spelled otherwise.
 func capital(s string) string {
-	if s != "" && s[0] >= 'a' && s[0] <= 'z' {
+	if s != "" && !strings.HasPrefix(s, "iPXE") && s[0] >= 'a' && s[0] <= 'z' {
 		return string(s[0]-'a'+'A') + s[1:]
 	}
 	return s
@@ -311,7 +312,11 @@ func isName(s string) bool {
 // cleaned is a file's name as both sides spell it: slashes, no leading ones, no
 // query, lower case. A URL becomes its path.
 func cleaned(s string) string {
-	s = strings.TrimRight(strings.ReplaceAll(s, `\`, "/"), "\x00\xff ")
+	s = strings.ReplaceAll(s, `\`, "/")
+	// What old firmware leaves behind the name, as TFTP does.
+	for s != "" && (s[len(s)-1] == 0 || s[len(s)-1] == 0xff || s[len(s)-1] == ' ') {
+		s = s[:len(s)-1]
+	}
 	if i := strings.Index(s, "://"); i >= 0 {
 		s = s[i+3:]
 		i = strings.IndexByte(s, '/')

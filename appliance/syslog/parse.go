@@ -86,7 +86,7 @@ func parse5424(s string) Message {
 // quotation marks protect brackets.
 func structured(s string) string {
 	if rest, found := strings.CutPrefix(s, "-"); found {
-		return strings.TrimPrefix(strings.TrimPrefix(rest, " "), "\ufeff")
+		return strings.TrimPrefix(rest, " ")
 	}
 	quoted, i := false, 0
 	for ; i < len(s); i++ {
@@ -96,7 +96,7 @@ func structured(s string) string {
 		case c == '"':
 			quoted = !quoted
 		case !quoted && c == ']' && (i+1 == len(s) || s[i+1] != '['):
-			return strings.TrimPrefix(strings.TrimPrefix(s[i+1:], " "), "\ufeff")
+			return strings.TrimPrefix(s[i+1:], " ")
 		case i == 0 && c != '[':
 			return s // no structured data where it must be
 		}
@@ -183,6 +183,7 @@ func clean(b []byte) string {
 		c, n := utf8.DecodeRune(b)
 		b = b[n:]
 		switch {
+		case c == '\ufeff': // the byte order mark that RFC 5424 puts before the text
 		case c == '\t' || c == '\n' || c == '\r':
 			out.WriteByte(' ')
 		case c == utf8.RuneError, !unicode.IsPrint(c):

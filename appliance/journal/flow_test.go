@@ -315,169 +315,171 @@ func stageNames(a boot.Attempt) string {
 	return strings.Join(out, " ")
 }
 
+// healthyFlows are boots that went well, of every kind of client.
+var healthyFlows = []struct {
+	name   string
+	play   func(w *wire)
+	state  boot.AttemptState
+	at     boot.StageName
+	stages string
+	speaks []boot.Firmware
+}{
+	{"UEFI, iPXE, installer that reports", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedArmed).script("/x/…", "boot debian (machine)")
+		p.progress("/trees/d/linux", 1<<20, 8<<20).http("/trees/d/linux", 8<<20).progress("/trees/d/initrd.gz", 0, 30<<20).http("/trees/d/initrd.gz", 30<<20)
+		w.wait(20 * time.Second)
+		p.system()
+		w.wait(20 * time.Second)
+		p.http("/a/…/preseed.cfg", 3000).callback("has started", boot.ReasonNone)
+		w.wait(20 * time.Minute)
+		p.callback("goes on: base", boot.ReasonNone)
+		w.wait(20 * time.Minute)
+		p.callback("is done", boot.ReasonNone)
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader autoexec script kernel files answer installer system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+	{"UEFI two-step", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI)
+		p.form = boot.FormTwoStep
+		p.discover(4*time.Second).lease().ask().probe("x86_64/snponly.efi").tftp("x86_64/snponly.efi", 280<<10)
+		w.wait(5 * time.Second)
+		p.as(boot.FirmwareIPXE).discover(time.Second, 2*time.Second).lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20).http("/files/initrd", 30<<20)
+		w.wait(20 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease ask probe loader autoexec script kernel files system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+	{"BIOS", func(w *wire) {
+		p := w.pc(1, boot.FirmwareBIOS).loader("undionly.kpxe").booting(decidedBoot).http("/files/vmlinuz", 8<<20).http("/files/initrd", 30<<20)
+		w.wait(10 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader autoexec script kernel files system", []boot.Firmware{boot.FirmwareBIOS, boot.FirmwareIPXE}},
+	{"iPXE that goes on with the firmware's address", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).discover().lease().tftp("x86_64/snponly.efi", 280<<10)
+		w.wait(4 * time.Second)
+		p.script("x86_64/autoexec.ipxe", "").tftp("x86_64/autoexec.ipxe", 700)
+		p.script("/s", decidedBoot).http("/files/vmlinuz", 8<<20)
+		w.wait(5 * time.Minute)
+	}, boot.AttemptBooted, boot.StageKernel, "discover offer lease loader autoexec script kernel", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+	{"HTTP Boot", func(w *wire) {
+		p := w.pc(1, boot.FirmwareHTTP)
+		p.form = boot.FormHTTP
+		p.discover().lease().httpEnd("/x86_64/snponly.efi", 0, 0, boot.ReasonNone).http("/x86_64/snponly.efi", 280<<10)
+		w.wait(4 * time.Second)
+		p.as(boot.FirmwareIPXE).discover().lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20)
+		w.wait(10 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader autoexec script kernel system", []boot.Firmware{boot.FirmwareHTTP, boot.FirmwareIPXE}},
+	{"iPXE in the card, chained into ours", func(w *wire) {
+		p := w.pc(1, boot.FirmwareIPXE).discover(time.Second).lease().tftp("undionly.kpxe", 90<<10)
+		w.wait(2 * time.Second)
+		p.discover().lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20)
+		w.wait(10 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader autoexec script kernel system", []boot.Firmware{boot.FirmwareIPXE}},
+	{"Raspberry Pi", func(w *wire) {
+		p := w.pc(1, boot.FirmwareRPi).discover(4 * time.Second)
+		for _, f := range []string{"config.txt", "start4.elf", "fixup4.dat", "cmdline.txt", "bcm2711-rpi-4-b.dtb", "kernel8.img", "initramfs"} {
+			p.tftpEnd("abcd1234/"+f, 0, 0, boot.ReasonNotFound).tftp(f, 1<<20)
+		}
+		p.tftpEnd("abcd1234/armstub8.bin", 0, 0, boot.ReasonNotFound)
+		w.wait(2 * time.Minute)
+	}, boot.AttemptBooted, boot.StageFiles, "discover offer loader kernel files", []boot.Firmware{boot.FirmwareRPi}},
+	{"pxelinux", func(w *wire) {
+		p := w.pc(1, boot.FirmwareBIOS).discover().lease().tftp("trees/d/pxelinux.0", 42<<10).tftp("trees/d/ldlinux.c32", 118<<10)
+		for _, f := range []string{"4c000000-0011-0000-0080-000000000001", "01-52-54-00-00-00-01", "C0000201", "C000020"} {
+			p.tftpEnd("trees/d/pxelinux.cfg/"+f, 0, 0, boot.ReasonNotFound)
+		}
+		p.script("trees/d/pxelinux.cfg/default", "boot debian (machine)").tftp("trees/d/pxelinux.cfg/default", 300)
+		p.tftp("trees/d/linux", 8<<20).tftp("trees/d/initrd.gz", 30<<20)
+		w.wait(10 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader script kernel files system", []boot.Firmware{boot.FirmwareBIOS}},
+	{"shim and GRUB", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).discover().lease().probe("shimx64.efi").tftp("shimx64.efi", 900<<10)
+		p.tftpEnd("revocations.efi", 0, 0, boot.ReasonNotFound).tftp("grubx64.efi", 2<<20)
+		p.tftpEnd("grub/x86_64-efi/command.lst", 0, 0, boot.ReasonNotFound)
+		p.script("grub/grub.cfg-01-52-54-00-00-00-01", "boot debian (machine)").tftp("grub/grub.cfg-01-52-54-00-00-00-01", 300)
+		p.tftp("trees/d/linux", 8<<20).tftp("trees/d/initrd.gz", 30<<20)
+		w.wait(10 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader script kernel files system", []boot.Firmware{boot.FirmwareUEFI}},
+	{"memtest", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedMenu).script("/m/…/2", "boot memtest (machine)")
+		p.http("/memtest/memtest64.efi", 500<<10)
+		w.wait(5 * time.Minute)
+	}, boot.AttemptBooted, boot.StageKernel, "discover offer lease probe loader autoexec script menu kernel", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+	{"a target that is fetched elsewhere", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedBoot)
+		w.wait(40 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader autoexec script system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+	{"local disk as decided", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedLocal).script("/left", "continuing to the local disk, as decided")
+		w.wait(30 * time.Second)
+		p.system()
+	}, boot.AttemptLocal, boot.StageScript, "discover offer lease probe loader autoexec script system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+	{"local disk by time-out of the menu", func(w *wire) {
+		p := w.pc(1, boot.FirmwareBIOS).loader("undionly.kpxe").booting("")
+		w.wait(30 * time.Second)
+		p.script("/left", "continuing to the local disk: chosen in the menu, or its time-out")
+		w.wait(time.Minute)
+	}, boot.AttemptLocal, boot.StageScript, "discover offer lease probe loader autoexec script", []boot.Firmware{boot.FirmwareBIOS, boot.FirmwareIPXE}},
+	{"local disk, and the last word is lost", func(w *wire) {
+		w.pc(1, boot.FirmwareBIOS).loader("undionly.kpxe").booting(decidedLocal)
+		w.wait(time.Minute)
+	}, boot.AttemptLocal, boot.StageScript, "discover offer lease probe loader autoexec script", []boot.Firmware{boot.FirmwareBIOS, boot.FirmwareIPXE}},
+	{"a program that ends", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedBoot).http("/files/tool.efi", 1<<20)
+		w.wait(30 * time.Second)
+		p.script("/left", "the program has ended, continuing to the local disk")
+	}, boot.AttemptBooted, boot.StageKernel, "discover offer lease probe loader autoexec script kernel", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+	{"denied", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI)
+		for _, d := range []time.Duration{4 * time.Second, 8 * time.Second, 16 * time.Second, 0} {
+			p.silence(boot.ReasonDenied)
+			w.wait(d)
+		}
+		w.wait(2 * time.Minute)
+	}, boot.AttemptIgnored, boot.StageDiscover, "discover", []boot.Firmware{boot.FirmwareUEFI}},
+	{"DISCOVER was not heard", func(w *wire) {
+		w.pc(1, boot.FirmwareUEFI).tftp("x86_64/snponly.efi", 280<<10).booting(decidedBoot).http("/files/vmlinuz", 8<<20).system()
+	}, boot.AttemptBooted, boot.StageSystem, "loader autoexec script kernel system", []boot.Firmware{boot.FirmwareIPXE}},
+	{"PXE fails, then HTTP Boot, in one power-on", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).discover(4*time.Second, 8*time.Second, 16*time.Second)
+		w.wait(85 * time.Second) // it listens, and tries IPv6
+		p.as(boot.FirmwareHTTP).discover().lease().http("/x86_64/snponly.efi", 280<<10)
+		w.wait(4 * time.Second)
+		p.as(boot.FirmwareIPXE).discover().lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20)
+		w.wait(10 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader autoexec script kernel system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareHTTP, boot.FirmwareIPXE}},
+	{"Secure Boot refuses, then another program", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).discover().lease().tftp("x86_64/snponly.efi", 280<<10)
+		w.wait(10 * time.Second)
+		p.as(boot.FirmwareHTTP).discover().lease().http("/shimx64.efi", 900<<10)
+		w.wait(4 * time.Second)
+		p.as(boot.FirmwareIPXE).discover().lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20)
+		w.wait(10 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader autoexec script kernel system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareHTTP, boot.FirmwareIPXE}},
+	{"first card without a network, then the second", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).discover(4*time.Second, 8*time.Second, 16*time.Second)
+		w.wait(33 * time.Second)
+		p.mac = "52:54:00:00:01:01"
+		p.loader("x86_64/snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20)
+		w.wait(10 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader autoexec script kernel system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+	{"spanning tree: iPXE is heard late", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).discover().lease().tftp("x86_64/snponly.efi", 280<<10)
+		w.wait(70 * time.Second)
+		p.as(boot.FirmwareIPXE).discover().lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20)
+		w.wait(10 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader autoexec script kernel system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+}
+
 // TestHealthyFlows plays every kind of client from its first packet to a boot
 // that went well: one attempt, and no other state than booted or local.
 func TestHealthyFlows(t *testing.T) {
-	tests := []struct {
-		name   string
-		play   func(w *wire)
-		state  boot.AttemptState
-		at     boot.StageName
-		stages string
-		speaks []boot.Firmware
-	}{
-		{"UEFI, iPXE, installer that reports", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedArmed).script("/x/…", "boot debian (machine)")
-			p.progress("/trees/d/linux", 1<<20, 8<<20).http("/trees/d/linux", 8<<20).progress("/trees/d/initrd.gz", 0, 30<<20).http("/trees/d/initrd.gz", 30<<20)
-			w.wait(20 * time.Second)
-			p.system()
-			w.wait(20 * time.Second)
-			p.http("/a/…/preseed.cfg", 3000).callback("has started", boot.ReasonNone)
-			w.wait(20 * time.Minute)
-			p.callback("goes on: base", boot.ReasonNone)
-			w.wait(20 * time.Minute)
-			p.callback("is done", boot.ReasonNone)
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader autoexec script kernel files answer installer system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
-		{"UEFI two-step", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI)
-			p.form = boot.FormTwoStep
-			p.discover(4*time.Second).lease().ask().probe("x86_64/snponly.efi").tftp("x86_64/snponly.efi", 280<<10)
-			w.wait(5 * time.Second)
-			p.as(boot.FirmwareIPXE).discover(time.Second, 2*time.Second).lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20).http("/files/initrd", 30<<20)
-			w.wait(20 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease ask probe loader autoexec script kernel files system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
-		{"BIOS", func(w *wire) {
-			p := w.pc(1, boot.FirmwareBIOS).loader("undionly.kpxe").booting(decidedBoot).http("/files/vmlinuz", 8<<20).http("/files/initrd", 30<<20)
-			w.wait(10 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader autoexec script kernel files system", []boot.Firmware{boot.FirmwareBIOS, boot.FirmwareIPXE}},
-		{"iPXE that goes on with the firmware's address", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).discover().lease().tftp("x86_64/snponly.efi", 280<<10)
-			w.wait(4 * time.Second)
-			p.script("x86_64/autoexec.ipxe", "").tftp("x86_64/autoexec.ipxe", 700)
-			p.script("/s", decidedBoot).http("/files/vmlinuz", 8<<20)
-			w.wait(5 * time.Minute)
-		}, boot.AttemptBooted, boot.StageKernel, "discover offer lease loader autoexec script kernel", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
-		{"HTTP Boot", func(w *wire) {
-			p := w.pc(1, boot.FirmwareHTTP)
-			p.form = boot.FormHTTP
-			p.discover().lease().httpEnd("/x86_64/snponly.efi", 0, 0, boot.ReasonNone).http("/x86_64/snponly.efi", 280<<10)
-			w.wait(4 * time.Second)
-			p.as(boot.FirmwareIPXE).discover().lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20)
-			w.wait(10 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader autoexec script kernel system", []boot.Firmware{boot.FirmwareHTTP, boot.FirmwareIPXE}},
-		{"iPXE in the card, chained into ours", func(w *wire) {
-			p := w.pc(1, boot.FirmwareIPXE).discover(time.Second).lease().tftp("undionly.kpxe", 90<<10)
-			w.wait(2 * time.Second)
-			p.discover().lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20)
-			w.wait(10 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader autoexec script kernel system", []boot.Firmware{boot.FirmwareIPXE}},
-		{"Raspberry Pi", func(w *wire) {
-			p := w.pc(1, boot.FirmwareRPi).discover(4 * time.Second)
-			for _, f := range []string{"config.txt", "start4.elf", "fixup4.dat", "cmdline.txt", "bcm2711-rpi-4-b.dtb", "kernel8.img", "initramfs"} {
-				p.tftpEnd("abcd1234/"+f, 0, 0, boot.ReasonNotFound).tftp(f, 1<<20)
-			}
-			p.tftpEnd("abcd1234/armstub8.bin", 0, 0, boot.ReasonNotFound)
-			w.wait(2 * time.Minute)
-		}, boot.AttemptBooted, boot.StageFiles, "discover offer loader kernel files", []boot.Firmware{boot.FirmwareRPi}},
-		{"pxelinux", func(w *wire) {
-			p := w.pc(1, boot.FirmwareBIOS).discover().lease().tftp("trees/d/pxelinux.0", 42<<10).tftp("trees/d/ldlinux.c32", 118<<10)
-			for _, f := range []string{"4c000000-0011-0000-0080-000000000001", "01-52-54-00-00-00-01", "C0000201", "C000020"} {
-				p.tftpEnd("trees/d/pxelinux.cfg/"+f, 0, 0, boot.ReasonNotFound)
-			}
-			p.script("trees/d/pxelinux.cfg/default", "boot debian (machine)").tftp("trees/d/pxelinux.cfg/default", 300)
-			p.tftp("trees/d/linux", 8<<20).tftp("trees/d/initrd.gz", 30<<20)
-			w.wait(10 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader script kernel files system", []boot.Firmware{boot.FirmwareBIOS}},
-		{"shim and GRUB", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).discover().lease().probe("shimx64.efi").tftp("shimx64.efi", 900<<10)
-			p.tftpEnd("revocations.efi", 0, 0, boot.ReasonNotFound).tftp("grubx64.efi", 2<<20)
-			p.tftpEnd("grub/x86_64-efi/command.lst", 0, 0, boot.ReasonNotFound)
-			p.script("grub/grub.cfg-01-52-54-00-00-00-01", "boot debian (machine)").tftp("grub/grub.cfg-01-52-54-00-00-00-01", 300)
-			p.tftp("trees/d/linux", 8<<20).tftp("trees/d/initrd.gz", 30<<20)
-			w.wait(10 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader script kernel files system", []boot.Firmware{boot.FirmwareUEFI}},
-		{"memtest", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedMenu).script("/m/…/2", "boot memtest (machine)")
-			p.http("/memtest/memtest64.efi", 500<<10)
-			w.wait(5 * time.Minute)
-		}, boot.AttemptBooted, boot.StageKernel, "discover offer lease probe loader autoexec script menu kernel", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
-		{"a target that is fetched elsewhere", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedBoot)
-			w.wait(40 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader autoexec script system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
-		{"local disk as decided", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedLocal).script("/left", "continuing to the local disk, as decided")
-			w.wait(30 * time.Second)
-			p.system()
-		}, boot.AttemptLocal, boot.StageScript, "discover offer lease probe loader autoexec script system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
-		{"local disk by time-out of the menu", func(w *wire) {
-			p := w.pc(1, boot.FirmwareBIOS).loader("undionly.kpxe").booting("")
-			w.wait(30 * time.Second)
-			p.script("/left", "continuing to the local disk: chosen in the menu, or its time-out")
-			w.wait(time.Minute)
-		}, boot.AttemptLocal, boot.StageScript, "discover offer lease probe loader autoexec script", []boot.Firmware{boot.FirmwareBIOS, boot.FirmwareIPXE}},
-		{"local disk, and the last word is lost", func(w *wire) {
-			w.pc(1, boot.FirmwareBIOS).loader("undionly.kpxe").booting(decidedLocal)
-			w.wait(time.Minute)
-		}, boot.AttemptLocal, boot.StageScript, "discover offer lease probe loader autoexec script", []boot.Firmware{boot.FirmwareBIOS, boot.FirmwareIPXE}},
-		{"a program that ends", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedBoot).http("/files/tool.efi", 1<<20)
-			w.wait(30 * time.Second)
-			p.script("/left", "the program has ended, continuing to the local disk")
-		}, boot.AttemptBooted, boot.StageKernel, "discover offer lease probe loader autoexec script kernel", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
-		{"denied", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI)
-			for _, d := range []time.Duration{4 * time.Second, 8 * time.Second, 16 * time.Second, 0} {
-				p.silence(boot.ReasonDenied)
-				w.wait(d)
-			}
-			w.wait(2 * time.Minute)
-		}, boot.AttemptIgnored, boot.StageDiscover, "discover", []boot.Firmware{boot.FirmwareUEFI}},
-		{"DISCOVER was not heard", func(w *wire) {
-			w.pc(1, boot.FirmwareUEFI).tftp("x86_64/snponly.efi", 280<<10).booting(decidedBoot).http("/files/vmlinuz", 8<<20).system()
-		}, boot.AttemptBooted, boot.StageSystem, "loader autoexec script kernel system", []boot.Firmware{boot.FirmwareIPXE}},
-		{"PXE fails, then HTTP Boot, in one power-on", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).discover(4*time.Second, 8*time.Second, 16*time.Second)
-			w.wait(85 * time.Second) // it listens, and tries IPv6
-			p.as(boot.FirmwareHTTP).discover().lease().http("/x86_64/snponly.efi", 280<<10)
-			w.wait(4 * time.Second)
-			p.as(boot.FirmwareIPXE).discover().lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20)
-			w.wait(10 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader autoexec script kernel system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareHTTP, boot.FirmwareIPXE}},
-		{"Secure Boot refuses, then another program", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).discover().lease().tftp("x86_64/snponly.efi", 280<<10)
-			w.wait(10 * time.Second)
-			p.as(boot.FirmwareHTTP).discover().lease().http("/shimx64.efi", 900<<10)
-			w.wait(4 * time.Second)
-			p.as(boot.FirmwareIPXE).discover().lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20)
-			w.wait(10 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader autoexec script kernel system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareHTTP, boot.FirmwareIPXE}},
-		{"first card without a network, then the second", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).discover(4*time.Second, 8*time.Second, 16*time.Second)
-			w.wait(33 * time.Second)
-			p.mac = "52:54:00:00:01:01"
-			p.loader("x86_64/snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20)
-			w.wait(10 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader autoexec script kernel system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
-		{"spanning tree: iPXE is heard late", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).discover().lease().tftp("x86_64/snponly.efi", 280<<10)
-			w.wait(70 * time.Second)
-			p.as(boot.FirmwareIPXE).discover().lease().booting(decidedBoot).http("/files/vmlinuz", 8<<20)
-			w.wait(10 * time.Second)
-			p.system()
-		}, boot.AttemptBooted, boot.StageSystem, "discover offer lease loader autoexec script kernel system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
-	}
-	for _, c := range tests {
+	for _, c := range healthyFlows {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWire(t)
 			c.play(w)
@@ -507,69 +509,71 @@ func TestHealthyFlows(t *testing.T) {
 	}
 }
 
+// badFlows are boots that stop, each at its place.
+var badFlows = []struct {
+	name   string
+	play   func(w *wire)
+	quiet  time.Duration // a verdict is not there before
+	wait   time.Duration
+	state  boot.AttemptState
+	at     boot.StageName
+	reason boot.Reason // of that stage
+}{
+	{"offer not followed", func(w *wire) { w.pc(1, boot.FirmwareUEFI).discover(4*time.Second, 8*time.Second, 16*time.Second) }, 80 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageOffer, ""},
+	{"address, and no more", func(w *wire) { w.pc(1, boot.FirmwareBIOS).discover().lease() }, 80 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageLease, ""},
+	{"asked on 4011, and no more", func(w *wire) { w.pc(1, boot.FirmwareUEFI).discover().lease().ask() }, 50 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageAsk, ""},
+	{"probe, and no more", func(w *wire) { w.pc(1, boot.FirmwareUEFI).discover().lease().probe("x") }, 50 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageProbe, ""},
+	{"no program for it", func(w *wire) { w.pc(1, boot.FirmwareUEFI).silence(boot.ReasonNoLoader) }, 80 * time.Second, 20 * time.Second, boot.AttemptFailed, boot.StageDiscover, boot.ReasonNoLoader},
+	{"loader is missing", func(w *wire) {
+		w.pc(1, boot.FirmwareBIOS).discover().lease().tftpEnd("undionly.kpxe", 0, 0, boot.ReasonNotFound)
+	}, 50 * time.Second, 20 * time.Second, boot.AttemptFailed, boot.StageLoader, boot.ReasonNotFound},
+	{"transfer stands still", func(w *wire) {
+		w.pc(1, boot.FirmwareUEFI).discover().lease().probe("snponly.efi").tftpEnd("snponly.efi", 0, 280<<10, boot.ReasonClientSilent)
+	}, 20 * time.Second, 50 * time.Second, boot.AttemptStalled, boot.StageLoader, boot.ReasonClientSilent},
+	{"transfer is told of, and then nothing", func(w *wire) {
+		w.pc(1, boot.FirmwareUEFI).discover().lease().progress("snponly.efi", 1000, 280<<10)
+	}, 110 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageLoader, ""},
+	{"loader fetched, then silence", func(w *wire) { w.pc(1, boot.FirmwareUEFI).discover().lease().tftp("snponly.efi", 280<<10) }, 40 * time.Second, 10 * time.Second, boot.AttemptStalled, boot.StageLoader, ""},
+	{"iPXE runs, and fetches no script", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi") }, 50 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageLoader, ""},
+	{"boot script, and no more", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").script("/b", "") }, 50 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageAutoexec, ""},
+	{"script, and no kernel", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot) }, 80 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageScript, ""},
+	{"menu that nobody leaves", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedMenu) }, time.Hour, 10 * time.Minute, boot.AttemptStalled, boot.StageScript, ""},
+	{"kernel is missing", func(w *wire) {
+		w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).httpEnd("/files/vmlinuz", 30, 0, boot.ReasonNotFound)
+	}, 50 * time.Second, 20 * time.Second, boot.AttemptFailed, boot.StageKernel, boot.ReasonNotFound},
+	{"initial RAM disk breaks off", func(w *wire) {
+		w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20).
+			progress("/files/initrd", 1<<20, 30<<20).httpEnd("/files/initrd", 2<<20, 30<<20, boot.ReasonInterrupted)
+	}, 50 * time.Second, 20 * time.Second, boot.AttemptFailed, boot.StageFiles, boot.ReasonInterrupted},
+	{"initial RAM disk stands still", func(w *wire) {
+		w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20).progress("/files/initrd", 1<<20, 30<<20)
+	}, 110 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageFiles, ""},
+	{"a step failed, and the machine says so", func(w *wire) {
+		w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20).
+			scriptReason("/left", "a step failed on the machine, continuing to the local disk: boot", boot.ReasonFetchBroken)
+	}, 0, time.Second, boot.AttemptFailed, boot.StageKernel, boot.ReasonFetchBroken},
+	{"armed installation is never heard of", func(w *wire) {
+		w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedArmed).http("/files/vmlinuz", 8<<20).http("/files/initrd", 30<<20)
+	}, 14 * time.Minute, 2 * time.Minute, boot.AttemptStalled, boot.StageFiles, ""},
+	{"installer fails", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedArmed).http("/files/vmlinuz", 8<<20)
+		p.callback("has started", boot.ReasonNone)
+		w.wait(time.Hour)
+		p.callback("has failed: no disk", boot.ReasonAssignFailed)
+	}, 0, time.Second, boot.AttemptFailed, boot.StageInstaller, boot.ReasonAssignFailed},
+	{"installer falls silent", func(w *wire) {
+		w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedArmed).http("/files/vmlinuz", 8<<20).callback("has started", boot.ReasonNone)
+	}, 5 * time.Hour, 61 * time.Minute, boot.AttemptStalled, boot.StageInstaller, ""},
+	{"kernel is fetched, and the firmware comes back", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20)
+		w.wait(40 * time.Second)
+		p.as(boot.FirmwareUEFI).discover()
+	}, 0, 0, boot.AttemptStalled, boot.StageKernel, ""},
+}
+
 // TestBadFlows plays boots that stop, each at its place.
 func TestBadFlows(t *testing.T) {
-	tests := []struct {
-		name   string
-		play   func(w *wire)
-		quiet  time.Duration // a verdict is not there before
-		wait   time.Duration
-		state  boot.AttemptState
-		at     boot.StageName
-		reason boot.Reason // of that stage
-	}{
-		{"offer not followed", func(w *wire) { w.pc(1, boot.FirmwareUEFI).discover(4*time.Second, 8*time.Second, 16*time.Second) }, 80 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageOffer, ""},
-		{"address, and no more", func(w *wire) { w.pc(1, boot.FirmwareBIOS).discover().lease() }, 80 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageLease, ""},
-		{"asked on 4011, and no more", func(w *wire) { w.pc(1, boot.FirmwareUEFI).discover().lease().ask() }, 50 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageAsk, ""},
-		{"probe, and no more", func(w *wire) { w.pc(1, boot.FirmwareUEFI).discover().lease().probe("x") }, 50 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageProbe, ""},
-		{"no program for it", func(w *wire) { w.pc(1, boot.FirmwareUEFI).silence(boot.ReasonNoLoader) }, 80 * time.Second, 20 * time.Second, boot.AttemptFailed, boot.StageDiscover, boot.ReasonNoLoader},
-		{"loader is missing", func(w *wire) {
-			w.pc(1, boot.FirmwareBIOS).discover().lease().tftpEnd("undionly.kpxe", 0, 0, boot.ReasonNotFound)
-		}, 50 * time.Second, 20 * time.Second, boot.AttemptFailed, boot.StageLoader, boot.ReasonNotFound},
-		{"transfer stands still", func(w *wire) {
-			w.pc(1, boot.FirmwareUEFI).discover().lease().probe("snponly.efi").tftpEnd("snponly.efi", 0, 280<<10, boot.ReasonClientSilent)
-		}, 20 * time.Second, 50 * time.Second, boot.AttemptStalled, boot.StageLoader, boot.ReasonClientSilent},
-		{"transfer is told of, and then nothing", func(w *wire) {
-			w.pc(1, boot.FirmwareUEFI).discover().lease().progress("snponly.efi", 1000, 280<<10)
-		}, 110 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageLoader, ""},
-		{"loader fetched, then silence", func(w *wire) { w.pc(1, boot.FirmwareUEFI).discover().lease().tftp("snponly.efi", 280<<10) }, 40 * time.Second, 10 * time.Second, boot.AttemptStalled, boot.StageLoader, ""},
-		{"iPXE runs, and fetches no script", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi") }, 50 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageLoader, ""},
-		{"boot script, and no more", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").script("/b", "") }, 50 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageAutoexec, ""},
-		{"script, and no kernel", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot) }, 80 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageScript, ""},
-		{"menu that nobody leaves", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedMenu) }, time.Hour, 10 * time.Minute, boot.AttemptStalled, boot.StageScript, ""},
-		{"kernel is missing", func(w *wire) {
-			w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).httpEnd("/files/vmlinuz", 30, 0, boot.ReasonNotFound)
-		}, 50 * time.Second, 20 * time.Second, boot.AttemptFailed, boot.StageKernel, boot.ReasonNotFound},
-		{"initial RAM disk breaks off", func(w *wire) {
-			w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20).
-				progress("/files/initrd", 1<<20, 30<<20).httpEnd("/files/initrd", 2<<20, 30<<20, boot.ReasonInterrupted)
-		}, 50 * time.Second, 20 * time.Second, boot.AttemptFailed, boot.StageFiles, boot.ReasonInterrupted},
-		{"initial RAM disk stands still", func(w *wire) {
-			w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20).progress("/files/initrd", 1<<20, 30<<20)
-		}, 110 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageFiles, ""},
-		{"a step failed, and the machine says so", func(w *wire) {
-			w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20).
-				scriptReason("/left", "a step failed on the machine, continuing to the local disk: boot", boot.ReasonFetchBroken)
-		}, 0, time.Second, boot.AttemptFailed, boot.StageKernel, boot.ReasonFetchBroken},
-		{"armed installation is never heard of", func(w *wire) {
-			w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedArmed).http("/files/vmlinuz", 8<<20).http("/files/initrd", 30<<20)
-		}, 14 * time.Minute, 2 * time.Minute, boot.AttemptStalled, boot.StageFiles, ""},
-		{"installer fails", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedArmed).http("/files/vmlinuz", 8<<20)
-			p.callback("has started", boot.ReasonNone)
-			w.wait(time.Hour)
-			p.callback("has failed: no disk", boot.ReasonAssignFailed)
-		}, 0, time.Second, boot.AttemptFailed, boot.StageInstaller, boot.ReasonAssignFailed},
-		{"installer falls silent", func(w *wire) {
-			w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedArmed).http("/files/vmlinuz", 8<<20).callback("has started", boot.ReasonNone)
-		}, 5 * time.Hour, 61 * time.Minute, boot.AttemptStalled, boot.StageInstaller, ""},
-		{"kernel is fetched, and the firmware comes back", func(w *wire) {
-			p := w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20)
-			w.wait(40 * time.Second)
-			p.as(boot.FirmwareUEFI).discover()
-		}, 0, 0, boot.AttemptStalled, boot.StageKernel, ""},
-	}
-	for _, c := range tests {
+	for _, c := range badFlows {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWire(t)
 			c.play(w)

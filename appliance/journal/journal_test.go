@@ -43,12 +43,17 @@ func TestChatterCannotPushOutBoots(t *testing.T) {
 		j.Record(boot.Event{Kind: boot.KindOffer})
 		j.Record(boot.Event{Kind: boot.KindTFTP, Reason: boot.ReasonNotFound})
 	}
+	for range 250 {
+		j.Record(boot.Event{Kind: boot.KindProgress})
+		j.Record(boot.Event{Kind: boot.KindSyslog})
+		j.Record(boot.Event{Kind: boot.KindForeign})
+	}
 	got, last := j.Since(0, 100)
 	if got[0].Text != "precious" {
 		t.Errorf("the boot event is gone; oldest is %v", got[0])
 	}
-	if len(got) != 7 || last != 1001 {
-		t.Errorf("%d events kept, last %d; want 1 + 3 × 2 and 1001", len(got), last)
+	if len(got) != 11 || last != 1751 {
+		t.Errorf("%d events kept, last %d; want 1 + 5 × 2 and 1751", len(got), last)
 	}
 }
 

@@ -32,7 +32,9 @@ func (b *Box) observeQuirks(e boot.Event, stage metrics.Stage) {
 			if stage == metrics.StageFile {
 				b.learn(e)
 			}
-		case e.Reason == boot.ReasonClientSilent && e.Acked && e.Bytes == 0:
+		case !e.Acked || e.Bytes != 0:
+		case e.Reason == boot.ReasonClientSilent, e.Reason == boot.ReasonClientAborted && e.Retries >= 2:
+			// Some ROMs say that they give up.
 			b.stalled(e)
 		}
 	case boot.KindHTTP:

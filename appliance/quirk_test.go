@@ -671,3 +671,34 @@ func TestLearnedModelIsDropped(t *testing.T) {
 		}
 	})
 }
+
+// TestStalls: which ends of a transfer are stalls.
+func TestStalls(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*boot.Event)
+		want   int
+	}{
+		"silent":                {func(*boot.Event) {}, boot.RungBlock},
+		"gave up":               {func(e *boot.Event) { e.Reason, e.Retries = boot.ReasonClientAborted, 2 }, boot.RungBlock},
+		"had what it wanted":    {func(e *boot.Event) { e.Reason, e.Retries = boot.ReasonClientAborted, 1 }, 0},
+		"never there":           {func(e *boot.Event) { e.Acked = false }, 0},
+		"broke off":             {func(e *boot.Event) { e.Bytes = 1468 }, 0},
+		"not found":             {func(e *boot.Event) { e.Reason = boot.ReasonNotFound }, 0},
+		"whole":                 {func(e *boot.Event) { e.Reason, e.Bytes = boot.ReasonNone, 1468 }, 0},
+		"blocks that all take":  {func(e *boot.Event) { e.Block = 512 }, 0},
+		"of somebody else":      {func(e *boot.Event) { e.Addr = wireDHCP }, 0},
+		"a probe that was lost": {func(e *boot.Event) { e.Kind = boot.KindProbe }, 0},
+	} {
+		onWire(t, func(t *testing.T, w *wire) {
+			w.boot("uefi-2013") // asks for blocks of 1468
+			w.mac[5]++
+			w.boot("bios-512") // blocks of 512: nothing is known of larger ones
+			e := boot.Event{Kind: boot.KindTFTP, Reason: boot.ReasonClientSilent, Addr: wireClient, Block: 1468, Acked: true}
+			c.change(&e)
+			w.box.Record(e)
+			if got := w.box.memory.Block(wireClient); got != c.want {
+				t.Errorf("%s: blocks of %d, want %d", name, got, c.want)
+			}
+		})
+	}
+}

@@ -33,7 +33,7 @@ func (b *Box) tree() *health.Node {
 		{Name: "site", Title: "The site's own servers", Check: b.siteHealth},
 		{Name: "twin", Title: "Other bootpucks", Check: b.twin.health},
 		{Name: "listening", Title: "Listening to other servers", Check: b.listeningHealth},
-		{Name: "boots", Title: "Boots of machines", Check: b.supervisor.check(b.attempts)},
+		{Name: "boots", Title: "Boots of machines", Check: b.bootsHealth},
 		{Name: "capture", Title: "Recent packets", Check: b.captureHealth},
 		{Name: "syslog", Title: "Log lines of machines", Check: b.syslogHealth},
 		{Name: "bootfiles", Title: "Boot files", Check: b.bootfilesHealth},

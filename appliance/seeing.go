@@ -124,6 +124,15 @@ type recorder struct{ *capture.Ring }
 // Run records until ctx ends.
 func (r recorder) Run(ctx context.Context) error { return patiently(ctx, r.Ring.Run) }
 
+// bootsHealth has a reservation while boots are not kept.
+func (b *Box) bootsHealth() health.Result {
+	r := b.supervisor.check(b.attempts)()
+	if err := b.attempts.StoreErr(); r.Status == health.OK && err != nil {
+		return health.Result{Status: health.Degraded, Reason: boot.ReasonFailed, Detail: "Boots are shown, but not kept over a restart: " + err.Error()}
+	}
+	return r
+}
+
 // captureHealth has a reservation where packets cannot be recorded.
 func (b *Box) captureHealth() health.Result {
 	if b.capture == nil {

@@ -24,8 +24,10 @@ func whole() Sources {
 		Active: count(6), AttemptsDropped: counter(7), Armed: count(8),
 		Findings: func() []boot.Verdict {
 			return []boot.Verdict{
-				{Name: boot.ReasonRogueDHCP, Severity: boot.SeverityCritical}, {Name: boot.ReasonRogueDHCP, Severity: boot.SeverityCritical},
-				{Name: boot.ReasonTwin, Severity: boot.SeverityInfo}, {Name: "made up", Severity: "made up"},
+				{Name: boot.ReasonRogueDHCP, Severity: boot.SeverityCritical},
+				{Name: boot.ReasonRogueDHCP, Severity: boot.SeverityCritical},
+				{Name: boot.ReasonTwin, Severity: boot.SeverityInfo},
+				{Name: "made up", Severity: "made up"},
 			}
 		},
 		LAN: func() boot.LAN {

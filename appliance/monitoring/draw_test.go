@@ -461,8 +461,8 @@ func (c canvas) heat(in image.Rectangle, all []shown, w window) {
 	each(func(_ int, _ int64, n float64) { most = math.Max(most, n) })
 	c.hours(body, w)
 	each(func(row int, at int64, n float64) {
-		if n <= 0 {
-			return
+		if n < most/1000 {
+			return // buckets differ by what extrapolation rounds
 		}
 		x := body.Min.X + int(w.fraction(time.UnixMilli(at))*float64(body.Dx()))
 		y := body.Max.Y - (row+1)*h

@@ -239,6 +239,9 @@ func (b *box) play(now int) {
 	}
 	m.StoreWrite(time.Duration(3+b.rand.IntN(12)) * time.Millisecond)
 	m.HTTPDone("page", 404, 100, time.Millisecond)
+	open := []int{2, 1, -1, -2}[now%4] // 2, 3, 2, 0 transfers, again and again
+	m.TFTPActive(open)
+	m.HTTPActive(2 * open)
 }
 
 // boot plays one machine from its first packet to the end.

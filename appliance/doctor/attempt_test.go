@@ -99,6 +99,9 @@ func dhcpScenarios() []scenario {
 		{"option 60 of a server that is right again", boot.ReasonOption60, asking(boot.FirmwareUEFI, plain()).end(stalled), site(func(l *boot.LAN) { l.Servers[0].Classes = []string{"PXEClient"} }), "", "", "", ""},
 		{"option 60 beside a failure further on", boot.ReasonOption60, taken(boot.FirmwareUEFI, boot.FormDirect, efi, with60).ask(efi).end(stalled), site(), "", "", "", ""},
 
+		{"PXE stopped by option 60, then HTTP Boot in vain", boot.ReasonOption60, asking(boot.FirmwareUEFI, with60).wait(32).then(asking(boot.FirmwareHTTP, plain())).end(stalled), site(), boot.ReasonOption60, boot.Certain, "", ""},
+		{"PXE in vain, then HTTP Boot with a host name", boot.ReasonOption60, asking(boot.FirmwareUEFI, plain()).wait(32).then(httpNamed(boot.Foreign{Server: router, Your: client})).end(stalled), site(), "", "", "", ""},
+
 		{"another boot server, address taken", boot.ReasonRivalWon, taken(boot.FirmwareUEFI, boot.FormTwoStep, efi, plain(), proxy).end(stalled), site(), boot.ReasonRivalWon, boot.Likely, "192.0.2.9 answered this machine too", "52:54:00:00:00:bb"},
 		{"another boot server answers port 4011", boot.ReasonRivalWon, taken(boot.FirmwareUEFI, boot.FormTwoStep, efi, proxy).other(boot.Foreign{Server: rival, Type: "ack", Port: 4011, Class: "PXEClient", File: "other.0"}).end(stalled), site(), boot.ReasonRivalWon, boot.Certain, "", ""},
 		{"the request names another server", boot.ReasonRivalWon, taken(boot.FirmwareBIOS, boot.FormDirect, bios, proxy).barred(boot.ReasonOtherServer).end(stalled), site(), boot.ReasonRivalWon, boot.Certain, "", ""},
@@ -126,6 +129,8 @@ func dhcpScenarios() []scenario {
 
 		{"asked for an address before our offer", boot.ReasonAnsweredLate, newFlow(boot.FirmwareIPXE).offer(boot.FormScript, script, took(4*time.Second)).wait(3).lease().end(stalled), site(), boot.ReasonAnsweredLate, boot.Certain, "1.0 s before", ""},
 		{"an offer after two seconds", boot.ReasonAnsweredLate, newFlow(boot.FirmwareIPXE).offer(boot.FormScript, script, took(2*time.Second)).wait(3).lease().end(stalled), site(), boot.ReasonAnsweredLate, boot.Likely, "", ""},
+		{"requests that come in together", boot.ReasonAnsweredLate, newFlow(boot.FirmwareUEFI).offer(boot.FormDirect, efi).wait(.001).offer(boot.FormTwoStep, efi, secs(4)).wait(.001).offer(boot.FormTwoStep, efi, secs(12)).end(stalled), site(), boot.ReasonAnsweredLate, boot.Likely, "4.0 s apart", ""},
+		{"one request through two relays", boot.ReasonAnsweredLate, newFlow(boot.FirmwareUEFI).given().offer(boot.FormDirect, efi).wait(.001).offer(boot.FormDirect, efi).end(stalled), site(), "", "", "", ""},
 		{"a delay that is meant", boot.ReasonAnsweredLate, newFlow(boot.FirmwareUEFI).offer(boot.FormTwoStep, efi, took(time.Second), shaped(boot.Shape{Delay: time.Second})).wait(4).lease().end(stalled), site(), "", "", "", ""},
 		{"the second offer is late, the first was not", boot.ReasonAnsweredLate, newFlow(boot.FirmwareUEFI).offer(boot.FormTwoStep, efi).wait(4).offer(boot.FormTwoStep, efi).wait(0.0001).lease().end(stalled), site(), "", "", "", ""},
 

@@ -266,6 +266,24 @@ func (f *flow) decided(action boot.Action, profile string) *flow {
 	return f
 }
 
+// then goes on with what another program does.
+func (f *flow) then(g *flow) *flow {
+	d := f.at.Sub(began)
+	f.as(g.fw)
+	for _, e := range g.a.Events {
+		e.Time, e.XID = e.Time.Add(d), e.XID+100
+		if e.Foreign != nil {
+			o := *e.Foreign
+			o.XID += 100
+			e.Foreign = &o
+			f.a.Foreign = append(f.a.Foreign, o)
+		}
+		f.at = e.Time
+		f.add(e, stagesOf(&g.a, &e)...)
+	}
+	return f
+}
+
 // end concludes the attempt.
 func (f *flow) end(s boot.AttemptState) *boot.Attempt {
 	f.a.State = s

@@ -25,6 +25,7 @@ type Rule struct {
 	Fix   string      // what a person does about it
 
 	states  states
+	dhcp    bool // it looks at one program's round of asking for an address
 	outcome bool // it says how the attempt ended, not why: causes stand before it
 	context bool // it says what else is to know: it stands behind everything
 	judge   func(*view) (boot.Verdict, bool)
@@ -85,6 +86,10 @@ func Judge(a *boot.Attempt, lan boot.LAN) []boot.Verdict {
 			found = append(found, finding{d, i})
 		}
 	}
+	// While the present program still has time, what stopped the one before is past.
+	if in == onBad && !v.fetched() && (v.final || len(found) > 0) {
+		found = earlier(v, found)
+	}
 	found = weigh(found)
 	if !v.final {
 		found = slices.DeleteFunc(found, func(f finding) bool { return f.Confidence == boot.Possible })
@@ -98,6 +103,35 @@ func Judge(a *boot.Attempt, lan boot.LAN) []boot.Verdict {
 		out = append(out, bounded(f.Verdict))
 	}
 	return out
+}
+
+// earlier adds what the rules about addresses and offers say of the programs that
+// asked before the last one: firmware that got nowhere by PXE goes on to HTTP Boot,
+// and what stopped the one need not be what stopped the other. What is said of
+// both is said once, as surely as of one.
+func earlier(v *view, found []finding) []finding {
+	for _, r := range v.rounds() {
+		w := newView(&r, v.lan)
+		for i := range attemptRules {
+			rule := &attemptRules[i]
+			if !rule.dhcp {
+				continue
+			}
+			d, ok := rule.judge(w)
+			if !ok {
+				continue
+			}
+			d.Name = rule.Name
+			at := slices.IndexFunc(found, func(f finding) bool { return f.rule == i })
+			switch {
+			case at < 0:
+				found = append(found, finding{d, i})
+			case doubt(d.Confidence) < doubt(found[at].Confidence):
+				found[at].Verdict = d
+			}
+		}
+	}
+	return found
 }
 
 // maxDoubts is how many mere possibilities stand beside something surer: a person

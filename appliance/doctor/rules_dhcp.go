@@ -302,6 +302,11 @@ func judgeAnsweredLate(v *view) (boot.Verdict, bool) {
 				fix, evidence([]*boot.Event{l, after})), true
 		}
 	}
+	if a, b, d := heldBack(offers); a != nil {
+		return verdict(boot.Likely, boot.StageOffer,
+			fmt.Sprintf("Two requests of the machine, at least %s apart by its own count, reached the box within %s: they had been held back, and so were the answers.", lasting(d), lasting(b.Time.Sub(a.Time))),
+			fix, evidence([]*boot.Event{a, b}, v.recent(v.leases))), true
+	}
 	for _, o := range offers {
 		wanted := time.Duration(0)
 		if o.Shape != nil {
@@ -319,6 +324,24 @@ func judgeAnsweredLate(v *view) (boot.Verdict, bool) {
 			fix, evidence([]*boot.Event{o}, v.recent(v.leases))), true
 	}
 	return none, false
+}
+
+// heldBack finds two requests of one transaction that a client sent seconds apart,
+// by its secs field, and that the box took in almost at once: it, or the way to
+// it, stood still. d is the least time between them.
+func heldBack(offers []*boot.Event) (a, b *boot.Event, d time.Duration) {
+	for i := 1; i < len(offers); i++ {
+		a, b = offers[i-1], offers[i]
+		if a.XID != b.XID || a.Firmware != b.Firmware || b.Time.Sub(a.Time) >= 500*time.Millisecond {
+			continue
+		}
+		n, before := lostBefore(a.Firmware, a.Secs)
+		m, after := lostBefore(b.Firmware, b.Secs)
+		if m > n && after-before >= time.Second {
+			return a, b, after - before
+		}
+	}
+	return nil, nil, 0
 }
 
 // accident says whether a DISCOVER was left without an answer against the box's

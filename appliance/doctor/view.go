@@ -263,6 +263,44 @@ func (v *view) speakers() {
 	}
 }
 
+// maxRounds bounds how many programs of one attempt are looked at.
+const maxRounds = 4
+
+// rounds are the attempt as if each program that asked for an address before the
+// last one had been the only one.
+func (v *view) rounds() []boot.Attempt {
+	type round struct {
+		fw    boot.Firmware
+		start time.Time
+	}
+	var all []round
+	for i := range v.events {
+		if e := &v.events[i]; talks(e) && (len(all) == 0 || all[len(all)-1].fw != e.Firmware) {
+			all = append(all, round{e.Firmware, e.Time})
+		}
+	}
+	var out []boot.Attempt
+	for i := range min(max(len(all)-1, 0), maxRounds) {
+		from, to := all[i].start, all[i+1].start
+		a := *v.a
+		a.Firmwares, a.Foreign, a.Stages, a.Shapes, a.Events = []boot.Firmware{all[i].fw}, nil, nil, nil, nil
+		a.State, a.Start, a.Last = boot.AttemptStalled, from, to
+		for j := range v.events {
+			e := &v.events[j]
+			// Other servers may be heard before the box has answered the same DISCOVER.
+			early := time.Duration(0)
+			if e.Kind == boot.KindForeign {
+				early = time.Second
+			}
+			if !e.Time.Before(from.Add(-early)) && e.Time.Before(to.Add(-early)) {
+				a.Events = append(a.Events, *e)
+			}
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
 // whole says whether e is the good end of a transfer.
 func (v *view) whole(e *boot.Event) bool {
 	return (e.Kind == boot.KindTFTP || e.Kind == boot.KindHTTP) && e.Reason == boot.ReasonNone

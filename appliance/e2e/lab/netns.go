@@ -210,6 +210,18 @@ func (n *Namespace) enslave(port, bridge string) error {
 // tap makes a tap device, puts it on the bridge and returns its file: one read
 // or write is one frame. Closing the file removes the device.
 func (n *Namespace) tap(name, bridge string) (*os.File, error) {
+	f, err := n.openTap(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.enslave(name, bridge); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// openTap makes a tap device that is down and on no bridge.
+func (n *Namespace) openTap(name string) (*os.File, error) {
 	var f *os.File
 	err := n.Do(func() error {
 		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
@@ -229,13 +241,7 @@ func (n *Namespace) tap(name, bridge string) (*os.File, error) {
 		f = os.NewFile(uintptr(fd), "tap "+name)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	if err := n.enslave(name, bridge); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return f, err
 }
 
 // sweep removes what dead runs left: namespaces named after a pid that is gone,

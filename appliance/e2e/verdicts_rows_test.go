@@ -1,0 +1,268 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/bootpuck/bootpuck/appliance/e2e/lab"
+	"github.com/bootpuck/bootpuck/appliance/pxesim"
+)
+
+var boxAddr = netip.MustParseAddr(lab.BoxAddr)
+
+// udpTo loses what machines send to a UDP port.
+func udpTo(port uint16) lab.Drop {
+	return func(p lab.Packet) bool { return p.FromClient && p.UDP && p.DstPort == port }
+}
+
+// tcpPort loses everything of a TCP port.
+func tcpPort(port uint16) lab.Drop {
+	return func(p lab.Packet) bool { return p.TCP && (p.SrcPort == port || p.DstPort == port) }
+}
+
+// boxDHCP loses the box's answers on ports 67 and 4011.
+func boxDHCP(p lab.Packet) bool {
+	return !p.FromClient && p.UDP && p.Src == boxAddr && (p.SrcPort == 67 || p.SrcPort == 4011)
+}
+
+// largerThan loses frames with more octets than that.
+func largerThan(n int) lab.Drop { return func(p lab.Packet) bool { return p.Size > n } }
+
+// afterData loses everything once so many octets have come from the box by UDP
+// or TCP.
+func afterData(octets int64) lab.Drop {
+	var seen atomic.Int64
+	return func(p lab.Packet) bool {
+		if !p.FromClient && p.Src == boxAddr && (p.UDP && p.SrcPort != 67 && p.SrcPort != 4011 || p.TCP) {
+			return seen.Add(int64(p.Size)) > octets
+		}
+		return seen.Load() > octets
+	}
+}
+
+// deaf is firmware that looks at nothing but addresses: no form of offer is good
+// enough for it.
+func deaf(p *pxesim.Profile) { p.Quirks.MissesEarly = time.Hour }
+
+// reports is an installer that says so.
+func reports(words ...string) func(context.Context, *lab.Alive) error {
+	return func(ctx context.Context, m *lab.Alive) error {
+		for _, w := range words {
+			if err := m.Report(ctx, m.Word(w), "told by the test"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// reset switches the machine on again after a while, so that a boot which came to
+// nothing is seen to have done so.
+func reset(after time.Duration, times int) func(context.Context, *play) error {
+	return func(ctx context.Context, p *play) error {
+		for i := range times {
+			if i > 0 {
+				select {
+				case <-time.After(after):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			if err := p.on(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// rowRules are rules of the settings for single rows; the hardware address is
+// added.
+var rowRules = map[string]map[string]any{
+	"denied":      {"deny": true},
+	"bios-file":   {"file": "undionly.kpxe"},
+	"impatient":   {"delay": "1s"},
+	"no-ext":      {"file": "files/vm/loader"},
+	"no-file":     {"file": "files/vm/nothing.efi"},
+	"filter-4011": {"style": "two-step"},
+	"h-two-step":  {"style": "two-step"},
+}
+
+// plainRows are faults on a site whose DHCP server is well.
+func plainRows() []fault {
+	return []fault{
+		{
+			name: "filter-4011", want: "ask_unanswered", sure: "likely", fix: []string{"4011"},
+			how:     "UEFI firmware is told to ask port 4011, and its packets to UDP port 4011 are lost",
+			profile: "uefi-x64", puppet: lab.PuppetConfig{Drop: udpTo(4011)},
+		},
+		{
+			name: "filter-tftp", want: "tftp_not_requested", sure: "likely", fix: []string{"UDP port 69"},
+			how:     "packets of a BIOS machine to UDP port 69 are lost",
+			profile: "bios", puppet: lab.PuppetConfig{Drop: udpTo(69)},
+		},
+		{
+			name: "filter-http", want: "script_not_fetched", sure: "likely", fix: []string{"TCP port 80"},
+			how:     "everything of TCP port 80 is lost on a UEFI machine's wire",
+			profile: "uefi-x64", puppet: lab.PuppetConfig{Drop: tcpPort(80)}, target: "tiny",
+		},
+		{
+			name: "snooped", want: "snooping", sure: "likely", fix: []string{"trusted"},
+			how:     "the box's answers on ports 67 and 4011 are lost on the way to a machine with iPXE in its ROM",
+			profile: "ipxe-bios", puppet: lab.PuppetConfig{Drop: boxDHCP},
+		},
+		{
+			name: "cut-tftp", want: "tftp_broken", sure: "certain", fix: []string{"cable"},
+			how:     "the wire goes dead in the middle of the transfer of the boot program",
+			profile: "uefi-x64", puppet: lab.PuppetConfig{Drop: afterData(120 << 10)},
+		},
+		{
+			name: "hangs", want: "not_started", sure: "likely", fix: []string{"Secure Boot", "ipxe.efi"},
+			how:     "the firmware fetches its boot program whole and does not start it",
+			profile: "uefi-x64", power: lab.Power{Loader: true},
+		},
+		{
+			name: "bios-file", want: "wrong_arch", fix: []string{"rule"},
+			how:     "a rule gives a UEFI machine the BIOS program undionly.kpxe, which it fetches and cannot start",
+			profile: "uefi-x64", power: lab.Power{Loader: true},
+		},
+		{
+			name: "away", want: "kernel_not_fetched", sure: "certain", fix: []string{"another server"},
+			how:     "the profile's kernel lies on a server that is not there",
+			profile: "uefi-x64", target: "away",
+		},
+		{
+			name: "missing", want: "file_missing", sure: "certain", fix: []string{"under that name"},
+			how:     "the profile names a kernel that the box does not have",
+			profile: "uefi-x64", target: "missing",
+		},
+		{
+			name: "cut-http", want: "fetch_broken", sure: "certain", fix: []string{"cable"},
+			how:     "the wire goes dead in the middle of a large initial RAM disk",
+			profile: "ipxe-bios", puppet: lab.PuppetConfig{Drop: afterData(8 << 20)}, target: "big",
+		},
+		{
+			name: "failing", want: "installer_failed", sure: "certain", fix: []string{"installer's own log"},
+			how:     "the installer starts, reports that, and then reports that it failed",
+			profile: "ipxe-bios", target: "tiny", power: lab.Power{Running: reports("started", "failed")},
+		},
+		{
+			name: "mute", want: "installer_silent", sure: "likely", nth: 1, fix: []string{"screen"},
+			how:     "kernel and files are fetched whole, nothing more is heard, and the machine is switched off and on after 40 s",
+			profile: "ipxe-bios", target: "tiny", act: reset(40*time.Second, 2),
+		},
+		{
+			name: "hungry", want: "needs_memory", sure: "certain", fix: []string{"memory"},
+			how:     "the target needs 64 GB, and the machine tells that it has 2",
+			profile: "uefi-x64", target: "hungry", puppet: lab.PuppetConfig{Facts: map[string]string{"memsize": "2048"}},
+		},
+		{
+			name: "denied", want: "ignored", sure: "certain", fix: []string{"rule"},
+			how:     "a rule says that this machine is not to boot from the network",
+			profile: "uefi-x64",
+		},
+		{
+			name: "impatient", want: "answered_late", sure: "certain", fix: []string{"delay"},
+			how:     "a rule delays the offer by one second, and the machine's iPXE waits a quarter of one",
+			profile: "ipxe-bios", change: func(p *pxesim.Profile) { p.ProxyWait = 250 * time.Millisecond },
+		},
+		{
+			name: "deaf", want: "offer_ignored", fix: []string{"next shape"},
+			how:     "firmware that takes no boot offer, whatever its form, and gives up after two tries",
+			profile: "uefi-x64", change: func(p *pxesim.Profile) { deaf(p); p.DiscoverWaits = p.DiscoverWaits[:2] },
+		},
+		{
+			name: "no-ext", want: "loader_extension", fix: []string{".efi"},
+			how:     "a rule names a file without extension for a machine with HTTP Boot",
+			profile: "http-x64", power: lab.Power{Loader: true},
+		},
+		{
+			name: "no-file", want: "file_missing", sure: "certain", fix: []string{"rule"},
+			how:     "a rule names a boot program that the box does not have",
+			profile: "uefi-x64",
+		},
+	}
+}
+
+// healthyRows are machines of every kind with nothing wrong.
+func healthyRows() []fault {
+	row := func(name, profile, target, want, how string) fault {
+		return fault{name: name, profile: profile, target: target, want: want, how: how, healthy: true}
+	}
+	rows := []fault{
+		row("h-bios", "bios", "tiny", "booted", "BIOS option ROM"),
+		row("h-uefi", "uefi-x64", "tiny", "booted", "UEFI PXE"),
+		row("h-ia32", "uefi-ia32", "tiny", "booted", "UEFI PXE, ia32"),
+		row("h-arm64", "uefi-arm64", "tiny", "booted", "UEFI PXE, arm64"),
+		row("h-http", "http-x64", "tiny", "booted", "UEFI HTTP Boot"),
+		row("h-http-arm64", "http-arm64", "tiny", "booted", "UEFI HTTP Boot, arm64"),
+		row("h-rom", "ipxe-bios", "tiny", "booted", "iPXE in a BIOS ROM"),
+		row("h-efirom", "ipxe-efi-x64", "tiny", "booted", "iPXE in an EFI ROM"),
+		row("h-nohttp", "ipxe-nohttp", "tiny", "booted", "iPXE ROM without HTTP"),
+		row("h-gpxe", "gpxe", "tiny", "booted", "gPXE ROM without HTTP"),
+		row("h-menu", "uefi-x64", "", "left_local", "UEFI PXE without an assignment: the menu's time-out"),
+		row("h-disk", "bios", "disk", "left_local", "BIOS option ROM, assigned to its own disk"),
+		row("h-two-step", "uefi-x64", "tiny", "booted", "UEFI PXE with the two-step offer pinned by a rule"),
+		row("h-noguid", "bios-noguid", "tiny", "booted", "BIOS option ROM without option 97"),
+		row("h-done", "uefi-x64", "tiny", "booted", "UEFI PXE, the installer reports that it is done"),
+		row("h-lossy", "uefi-x64", "tiny", "booted", "UEFI PXE with one packet of two hundred lost in each direction"),
+		row("h-lossy-bios", "bios", "tiny", "booted", "BIOS option ROM with one packet of two hundred lost in each direction"),
+	}
+	for i := range rows {
+		switch rows[i].name {
+		case "h-done":
+			rows[i].power.Running = reports("started", "done")
+		case "h-lossy", "h-lossy-bios":
+			rows[i].puppet.Drop = lab.Loss(0.005, uint64(i))
+		}
+	}
+	return rows
+}
+
+// ladderRows are machines that do not follow the first shape of offer.
+func ladderRows() []fault {
+	row := func(name, profile, how string) fault {
+		return fault{name: name, profile: profile, target: "tiny", want: "booted", how: how, rescued: true}
+	}
+	return []fault{
+		row("q-large", "uefi-x64", "quirk ladder: packets of more than 1000 octets are lost on the wire; smaller blocks come through"),
+		row("q-large-sim", "uefi-large-drop", "quirk ladder: UEFI firmware behind a tunnel"),
+	}
+}
+
+func scenes() []*scene {
+	ladder := ladderRows()
+	for i := range ladder {
+		if ladder[i].name == "q-large" {
+			ladder[i].puppet.Drop = func(p lab.Packet) bool { return p.UDP && largerThan(1000)(p) }
+			ladder[i].act = again(4)
+		}
+		if strings.HasPrefix(ladder[i].name, "q-large-") {
+			ladder[i].act = again(4)
+		}
+	}
+	return []*scene{
+		{name: "plain", rows: plainRows()},
+		{name: "healthy", rows: healthyRows()},
+		{name: "ladder", rows: ladder},
+	}
+}
+
+// again is a person who switches the machine on until it boots, at most so often.
+func again(times int) func(context.Context, *play) error {
+	return func(ctx context.Context, p *play) error {
+		for range times {
+			if err := p.on(ctx); err != nil {
+				return err
+			}
+			if p.out.Script {
+				return nil
+			}
+		}
+		return errors.New("it never got to its script")
+	}
+}

@@ -244,6 +244,11 @@ func TestWholeBox(t *testing.T) {
 		t.Errorf("health %d: %s", status, body)
 	}
 	for _, listener := range []net.Addr{addr.Metrics, addr.Admin} {
+		for path, want := range map[string]string{"/monitoring/": "dashboard.json", "/monitoring/rules/alerts.yml": "runbook_url", "/monitoring/dashboard.json": "bootpuck_"} {
+			if status, body := s.get(t, listener, path); status != 200 || !strings.Contains(body, want) {
+				t.Errorf("%s on %s: %d", path, listener, status)
+			}
+		}
 		_, body = s.get(t, listener, "/metrics")
 		for _, want := range []string{
 			`bootpuck_boot_stage_total{arch="unknown",stage="script"} 3`, // /s, and the GRUB menu by HTTP and by TFTP

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/bootpuck/bootpuck/appliance/monitoring"
 )
 
 // httpTask is an HTTP listener of the operator's side.
@@ -169,8 +171,9 @@ func isInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
 func metricsHandler(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
+	mux.Handle("/monitoring/", monitoring.Handler()) // alerts link to their pages by the address that was scraped
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "bootpuck: the metrics are at /metrics", http.StatusNotFound)
+		http.Error(w, "bootpuck: the metrics are at /metrics, what to do with them at /monitoring/", http.StatusNotFound)
 	})
 	return mux
 }

@@ -254,8 +254,11 @@ func stamp(t time.Time) string { return strconv.FormatFloat(float64(t.UnixMilli(
 // the board has an answer, and every panel is drawn.
 func TestHour(t *testing.T) {
 	program := tool(t, "prometheus")
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		t.Skip("the scripted hour takes three minutes")
+	case raceEnabled:
+		t.Skip("the same hour runs without the race detector, which slows its clock down")
 	}
 	factor := hourFactor(t)
 	minute := time.Duration(float64(time.Minute) / factor)

@@ -100,9 +100,11 @@ func (t *try) stageOf(e boot.Event, local func(string) boot.StageName) boot.Stag
 			return own
 		}
 	}
-	if s == boot.StageKernel && t.a.Stage(boot.StageLoader).Count == 0 && t.a.Stage(boot.StageScript).Count == 0 &&
-		strings.HasSuffix(name, ".efi") && !strings.HasPrefix(name, "memtest/") {
-		return boot.StageLoader // the first program of a UEFI machine, whatever its name
+	if s == boot.StageKernel && t.a.Stage(boot.StageScript).Count == 0 && !strings.HasPrefix(name, "memtest/") {
+		offered := t.a.Stage(boot.StageOffer).File
+		if name == fileName(offered) || t.a.Stage(boot.StageLoader).Count == 0 && strings.HasSuffix(name, ".efi") {
+			return boot.StageLoader // the first program of a machine, whatever its name
+		}
 	}
 	return s
 }

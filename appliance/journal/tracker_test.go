@@ -590,6 +590,14 @@ func TestGuess(t *testing.T) {
 	if got := x.stageOf(boot.Event{Kind: boot.KindHTTP, File: "/files/custom.efi"}, local); got != boot.StageLoader {
 		t.Errorf("first program of a machine: %q", got)
 	}
+	y := &try{}
+	y.a.Stages = []boot.Stage{{Name: boot.StageOffer, Count: 1, File: "files/loader"}}
+	if got := y.stageOf(boot.Event{Kind: boot.KindTFTP, File: "files/loader"}, local); got != boot.StageLoader {
+		t.Errorf("what the offer named, without an ending: %q", got)
+	}
+	if got := y.stageOf(boot.Event{Kind: boot.KindTFTP, File: "files/other"}, local); got != boot.StageKernel {
+		t.Errorf("what the offer did not name: %q", got)
+	}
 	if got := x.stageOf(boot.Event{Kind: boot.KindHTTP, File: "/…"}, local); got != "" {
 		t.Errorf("an address that is not shown: %q", got)
 	}

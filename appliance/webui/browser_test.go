@@ -19,6 +19,8 @@ import (
 	cdpage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/bootpuck/bootpuck/appliance/boot"
 )
 
 // browser starts Chromium, without a sandbox (the tests may run as root) and
@@ -245,5 +247,150 @@ func TestInChromium(t *testing.T) {
 				t.Errorf("the pages complained:\n%s", s)
 			}
 		})
+	}
+	t.Run("the policy holds", func(t *testing.T) {
+		ctx := open()
+		n := listen(t, ctx)
+		var ran string
+		err := chromedp.Do(ctx,
+			screen(1280, 844, false),
+			chromedp.Navigate(srv.URL+"/"),
+			into(&ran, chromedp.Evaluate[string](`(() => {
+				const s = document.createElement("script");
+				s.textContent = "window.boomed = 1";
+				document.body.append(s);
+				document.body.insertAdjacentHTML("beforeend", "<p style='position:fixed'>");
+				return String(window.boomed || "");
+			})()`)),
+		)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// This also shows that complaints are heard at all.
+		if got := n.String(); ran != "" || !strings.Contains(got, "script-src 'self'") || !strings.Contains(got, "style-src 'self'") {
+			t.Errorf("an inline script gave %q, the page complained: %s", ran, got)
+		}
+	})
+}
+
+// TestLiveInChromium: what changes appears by itself, what the reader opened
+// stays open, and a page that was turned away says so.
+func TestLiveInChromium(t *testing.T) {
+	f := morning(time.Now().Truncate(time.Second))
+	srv := serve(t, f)
+	open := browser(t)
+	ctx := open()
+	n := listen(t, ctx)
+	var opened bool
+	var focus string
+	err := chromedp.Do(ctx,
+		screen(1280, 844, false),
+		chromedp.Navigate(srv.URL+"/"),
+		chromedp.WaitVisible(chromedp.CSS("#live.good")),
+		chromedp.Click(chromedp.CSS("#d-events > summary")),
+		chromedp.WaitVisible(chromedp.CSS("#d-events td")),
+		chromedp.Focus(chromedp.CSS(`#latest a[href="/boots/5f1c0a77b2d94e10"]`)),
+		chromedp.Func(func(context.Context, *chromedp.Target) error {
+			a := stalledTFTP(f.now())
+			a.ID, a.Name, a.Start = "feedfeedfeedfeed", "just-failed", f.now().Add(-time.Minute)
+			f.change(a)
+			f.mu.Lock()
+			f.events = append(f.events, boot.Event{Kind: boot.KindBox, Time: f.now(), Text: "a new event"})
+			f.mu.Unlock()
+			return nil
+		}),
+		chromedp.WaitVisible(chromedp.CSS(`#failures a[href="/boots/feedfeedfeedfeed"]`)),
+		chromedp.WaitVisible(chromedp.CSS(`#latest a[href="/boots/feedfeedfeedfeed"]`)),
+		chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			return waitFor(ctx, t, `document.querySelector("#d-events").textContent.includes("a new event")`)
+		}),
+		into(&opened, chromedp.Evaluate[bool](`document.querySelector("#d-events").open`)),
+		into(&focus, chromedp.Evaluate[string](`document.activeElement.getAttribute("href") || ""`)),
+	)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, n)
+	}
+	if !opened {
+		t.Error("what the reader had opened was closed")
+	}
+	if focus != "/boots/5f1c0a77b2d94e10" {
+		t.Errorf("the focus went to %q", focus)
+	}
+	if s := n.String(); s != "" {
+		t.Errorf("the page complained:\n%s", s)
+	}
+
+	// No room for a live reader: the page is whole all the same, and says so.
+	f.mu.Lock()
+	f.readers = 0
+	f.mu.Unlock()
+	err = chromedp.Do(ctx,
+		chromedp.Navigate(srv.URL+"/boots/5f1c0a77b2d94e10"),
+		chromedp.WaitVisible(chromedp.CSS("#live.warn")),
+		chromedp.WaitVisible(chromedp.CSS("#verdict .cause")),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// waitFor waits until an expression is true on the page.
+func waitFor(ctx context.Context, t *chromedp.Target, expression string) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := chromedp.Evaluate[bool](expression)(ctx, t)
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// TestWithoutScripts: everything is readable with scripts switched off, and the
+// form works.
+func TestWithoutScripts(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	srv := serve(t, morning(now))
+	open := browser(t)
+	ctx := open()
+	n := listen(t, ctx)
+	var text, found string
+	var picture []byte
+	err := chromedp.Do(ctx,
+		screen(390, 844, false),
+		call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}),
+		chromedp.Navigate(srv.URL+"/"),
+		chromedp.Click(chromedp.CSS(`#failures a[href="/boots/5f1c0a77b2d94e10"]`)),
+		chromedp.WaitVisible(chromedp.CSS("#verdict .cause")),
+		into(&text, chromedp.Text(chromedp.CSS("#verdict"))),
+		chromedp.WaitVisible(chromedp.CSS(".tall-drawing")),
+		into(&picture, chromedp.FullScreenshot(100)),
+		chromedp.Navigate(srv.URL+"/boots"),
+		chromedp.SendKeys(chromedp.CSS(`input[name="q"]`), "reception"),
+		chromedp.Click(chromedp.CSS(`.filter button`)),
+		chromedp.WaitVisible(chromedp.CSS(`.filter a[href="/boots"]`)),
+		into(&found, chromedp.Text(chromedp.CSS("#rows"))),
+	)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, n)
+	}
+	if err := os.WriteFile(filepath.Join(shots(t), "no-script-phone.png"), picture, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []string{"web-07", "Did not boot", "Large packets get lost on the way", "What to do:", "stopped here"} {
+		if !strings.Contains(text, w) {
+			t.Errorf("no %q in %q", w, text)
+		}
+	}
+	if !strings.Contains(found, "reception-2") || strings.Contains(found, "web-07") {
+		t.Errorf("the search found %q", found)
+	}
+	if s := n.String(); s != "" {
+		t.Errorf("the pages complained:\n%s", s)
 	}
 }

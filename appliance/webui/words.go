@@ -264,7 +264,7 @@ func compact(d time.Duration) string {
 // doingWords says what a running machine is at, by the last stage that was
 // seen: while that goes on, and when it is over.
 func doingWords(n boot.StageName, over bool) string {
-	during, after := "", ""
+	var during, after string
 	switch n {
 	case boot.StageDiscover:
 		during, after = "Asks for a boot server", "Asked for a boot server"

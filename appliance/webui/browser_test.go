@@ -36,7 +36,9 @@ func browser(t *testing.T) func() context.Context {
 		t.Skip("chromium is not installed (Debian package chromium)")
 	}
 	profile := t.TempDir()
-	alloc, stop := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:],
+	// The test's own context ends before its cleanups, and the browser would be
+	// killed instead of closed.
+	alloc, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
@@ -51,7 +53,9 @@ func browser(t *testing.T) func() context.Context {
 	}
 	t.Cleanup(func() {
 		// The browser has to be gone before its profile is removed.
-		if err := chromedp.Cancel(first); err != nil {
+		limit, end := context.WithTimeout(first, 20*time.Second)
+		defer end()
+		if err := chromedp.Cancel(limit); err != nil {
 			t.Logf("stop chromium: %v", err)
 		}
 		cancel()

@@ -191,6 +191,12 @@ func (t *tale) offer(at time.Duration, fw boot.Firmware, form boot.Form, file st
 }
 
 func (t *tale) foreign(at time.Duration, f boot.Foreign) *tale {
+	for _, e := range slices.Backward(t.Events) {
+		if e.XID != 0 {
+			f.XID = e.XID // it answers the same question
+			break
+		}
+	}
 	t.Foreign = append(t.Foreign, f)
 	return t.seen(at, "", boot.Event{Kind: boot.KindForeign, Foreign: &f, XID: f.XID})
 }

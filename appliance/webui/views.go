@@ -335,7 +335,7 @@ func bootViewOf(a *boot.Attempt, box BoxInfo) bootView {
 			v.Others = append(v.Others, problemOf(o, now))
 		}
 	}
-	if len(a.Shapes) > 1 || len(a.Shapes) == 1 && a.Shapes[0] != (boot.Shape{}) {
+	if len(a.Shapes) > 1 || len(a.Shapes) == 1 && a.Shapes[0] != (boot.Shape{Form: a.Shapes[0].Form}) {
 		for i, s := range a.Shapes {
 			if i == boot.MaxAttemptShapes {
 				break

@@ -3,8 +3,9 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
-	"strings"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,8 +30,16 @@ func boxDHCP(p lab.Packet) bool {
 	return !p.FromClient && p.UDP && p.Src == boxAddr && (p.SrcPort == 67 || p.SrcPort == 4011)
 }
 
-// largerThan loses frames with more octets than that.
-func largerThan(n int) lab.Drop { return func(p lab.Packet) bool { return p.Size > n } }
+// largeUDP loses UDP packets that do not fit a narrow tunnel.
+func largeUDP(p lab.Packet) bool { return p.UDP && p.Size > 1000 }
+
+// udpLoss loses that share of all UDP packets but DHCP's.
+func udpLoss(share float64, seed uint64) lab.Drop {
+	lossy := lab.Loss(share, seed)
+	return func(p lab.Packet) bool {
+		return p.UDP && p.SrcPort != 67 && p.SrcPort != 68 && lossy(p)
+	}
+}
 
 // afterData loses everything once so many octets have come from the box by UDP
 // or TCP.
@@ -167,8 +176,11 @@ func plainRows() []fault {
 		},
 		{
 			name: "impatient", want: "answered_late", sure: "certain", fix: []string{"delay"},
-			how:     "a rule delays the offer by one second, and the machine's iPXE waits a quarter of one",
-			profile: "ipxe-bios", change: func(p *pxesim.Profile) { p.ProxyWait = 250 * time.Millisecond },
+			how:     "a rule delays the offer by one second, and the machine's iPXE decides after half of one",
+			profile: "ipxe-bios", change: func(p *pxesim.Profile) {
+				p.ProxyWait = 250 * time.Millisecond
+				p.DiscoverWaits = append([]time.Duration{500 * time.Millisecond}, p.DiscoverWaits...)
+			},
 		},
 		{
 			name: "deaf", want: "offer_ignored", fix: []string{"next shape"},
@@ -179,6 +191,34 @@ func plainRows() []fault {
 			name: "no-ext", want: "loader_extension", fix: []string{".efi"},
 			how:     "a rule names a file without extension for a machine with HTTP Boot",
 			profile: "http-x64", power: lab.Power{Loader: true},
+		},
+		{
+			name: "large", want: "tftp_large_blocks", sure: "likely", fix: []string{"MTU", "512"}, text: []string{"1468"},
+			how:     "UDP packets of more than 1000 octets are lost on the wire, and nobody switches the machine on again",
+			profile: "uefi-x64", puppet: lab.PuppetConfig{Drop: largeUDP},
+		},
+		{
+			name: "slow", want: "booted", second: "tftp_slow", target: "tiny",
+			how:     "eight of a hundred UDP packets are lost: the boot program arrives after many repeats",
+			profile: "bios", puppet: lab.PuppetConfig{Drop: udpLoss(0.08, 5)},
+		},
+		{
+			name: "looping", want: "boot_loop", sure: "certain", fix: []string{"call back"},
+			how:     "an armed installation is fetched, never reports, and is asked for again at the next power-on",
+			profile: "uefi-x64", act: func(ctx context.Context, p *play) error {
+				if out, err := ctl(ctx, p.site, p.site.Box(), "arm", p.name, "wipe", "-boots", "3"); err != nil {
+					return fmt.Errorf("arm: %w\n%s", err, out)
+				}
+				return reset(20*time.Second, 2)(ctx, p)
+			},
+		},
+		{
+			name: "spent", want: "quirk_spent", sure: "certain", fix: []string{"quirk"},
+			how:     "firmware that takes no boot offer, whatever its form, asks until the box has nothing left to try",
+			profile: "uefi-x64", change: func(p *pxesim.Profile) {
+				deaf(p)
+				p.DiscoverWaits = slices.Repeat([]time.Duration{4 * time.Second}, 10)
+			},
 		},
 		{
 			name: "no-file", want: "file_missing", sure: "certain", fix: []string{"rule"},
@@ -209,6 +249,8 @@ func healthyRows() []fault {
 		row("h-two-step", "uefi-x64", "tiny", "booted", "UEFI PXE with the two-step offer pinned by a rule"),
 		row("h-noguid", "bios-noguid", "tiny", "booted", "BIOS option ROM without option 97"),
 		row("h-done", "uefi-x64", "tiny", "booted", "UEFI PXE, the installer reports that it is done"),
+		row("h-pi4", "pi4", "", "booted", "Raspberry Pi 4"),
+		row("h-pi3", "pi3", "", "booted", "Raspberry Pi 3"),
 		row("h-lossy", "uefi-x64", "tiny", "booted", "UEFI PXE with one packet of two hundred lost in each direction"),
 		row("h-lossy-bios", "bios", "tiny", "booted", "BIOS option ROM with one packet of two hundred lost in each direction"),
 	}
@@ -216,6 +258,10 @@ func healthyRows() []fault {
 		switch rows[i].name {
 		case "h-done":
 			rows[i].power.Running = reports("started", "done")
+		case "h-pi4":
+			rows[i].power.Fetch = []string{"fixup4.dat", "cmdline.txt", "kernel8.img"}
+		case "h-pi3":
+			rows[i].power.Fetch = []string{"config.txt", "start.elf", "fixup.dat", "cmdline.txt", "kernel8.img"}
 		case "h-lossy", "h-lossy-bios":
 			rows[i].puppet.Drop = lab.Loss(0.005, uint64(i))
 		}
@@ -226,29 +272,22 @@ func healthyRows() []fault {
 // ladderRows are machines that do not follow the first shape of offer.
 func ladderRows() []fault {
 	row := func(name, profile, how string) fault {
-		return fault{name: name, profile: profile, target: "tiny", want: "booted", how: how, rescued: true}
+		return fault{name: name, profile: profile, target: "tiny", want: "booted", how: "quirk ladder: " + how, rescued: true, act: again(5)}
 	}
+	large := row("q-large", "uefi-x64", "UDP packets of more than 1000 octets are lost on the wire; smaller blocks come through")
+	large.puppet.Drop = largeUDP
 	return []fault{
-		row("q-large", "uefi-x64", "quirk ladder: packets of more than 1000 octets are lost on the wire; smaller blocks come through"),
-		row("q-large-sim", "uefi-large-drop", "quirk ladder: UEFI firmware behind a tunnel"),
-	}
-}
-
-func scenes() []*scene {
-	ladder := ladderRows()
-	for i := range ladder {
-		if ladder[i].name == "q-large" {
-			ladder[i].puppet.Drop = func(p lab.Packet) bool { return p.UDP && largerThan(1000)(p) }
-			ladder[i].act = again(4)
-		}
-		if strings.HasPrefix(ladder[i].name, "q-large-") {
-			ladder[i].act = again(4)
-		}
-	}
-	return []*scene{
-		{name: "plain", rows: plainRows()},
-		{name: "healthy", rows: healthyRows()},
-		{name: "ladder", rows: ladder},
+		row("q-2010", "uefi-2010", "UEFI firmware of 2010: throws direct offers away, no bit 3, names without end"),
+		row("q-2013", "uefi-2013", "UEFI firmware of 2010 to 2013: throws direct offers away, names without end"),
+		row("q-2017", "uefi-2017", "UEFI firmware of 2014 to 2017: throws direct offers away"),
+		row("q-slow", "uefi-slow", "UEFI firmware that misses offers in the first tenth of a second"),
+		row("q-tunnel", "uefi-large-drop", "UEFI firmware behind a tunnel that drops large packets"),
+		row("q-small", "bios-small", "a BIOS ROM that asks for blocks of 1456 octets and can receive 512"),
+		large,
+		// These need no other shape: what they do is within what every answer allows for.
+		{name: "q-old", profile: "bios-old", target: "tiny", want: "booted", how: "a BIOS ROM that asks port 4011 even after a direct offer", act: again(3)},
+		{name: "q-512", profile: "bios-512", target: "tiny", want: "booted", how: "a BIOS ROM whose TFTP knows blocks of 512 octets only", act: again(3)},
+		{name: "q-chop", profile: "bios-chop67", target: "tiny", want: "booted", how: "a BIOS ROM that loses the last octet of option 67", act: again(3)},
 	}
 }
 

@@ -222,11 +222,21 @@ func (m *Machine) sendDiscover() {
 	if m.p.Broadcast {
 		k.Flags = 0x8000
 	}
+	k.Secs = m.secs()
 	m.note(StepDiscover, netip.AddrPort{}, "DISCOVER %d of %d, xid %08x", m.try+1, len(m.p.DiscoverWaits), m.xid)
 	m.do(Send{Datagram{Src: netip.AddrPortFrom(netip.IPv4Unspecified(), portClient), Dst: netip.AddrPortFrom(broadcast, portServer), Payload: k.Marshal()}})
 	m.do(Timer{m.now + m.p.DiscoverWaits[m.try]})
 	m.sent = m.now
 	m.try++
+}
+
+// secs is the secs field of the DISCOVER that is sent now. iPXE counts packets in
+// fours, beginning with the first; the others write seconds since they began.
+func (m *Machine) secs() uint16 {
+	if m.p.Family == FamilyIPXE {
+		return uint16(4 * (m.try + 1))
+	}
+	return uint16(min(m.now-m.since, 0xffff*time.Second) / time.Second)
 }
 
 // request builds a message with the options the firmware always sends.

@@ -28,6 +28,10 @@ type Process struct {
 	Flags []string
 	// Settings are keys of the settings document that have no flag.
 	Settings map[string]any
+	// Beside puts it into another namespace than the site's box, with that address:
+	// a second box. Both or none.
+	Beside *Namespace
+	Addr   string
 
 	proc *Proc
 }
@@ -36,7 +40,12 @@ type Process struct {
 func (*Process) Form() string { return "process" }
 
 // Admin implements [Server].
-func (*Process) Admin() string { return adminURL }
+func (b *Process) Admin() string {
+	if b.Addr != "" {
+		return "http://" + b.Addr + ":8080"
+	}
+	return adminURL
+}
 
 // Start implements [Server].
 func (b *Process) Start(ctx context.Context, s *Site) error {
@@ -44,7 +53,11 @@ func (b *Process) Start(ctx context.Context, s *Site) error {
 	if err != nil {
 		return err
 	}
-	state := s.file("state")
+	name, ns := "bootpuck", s.box
+	if b.Beside != nil {
+		name, ns = "bootpuck-beside", b.Beside
+	}
+	state := s.file(name + "-state")
 	if b.Settings != nil {
 		if err := writeSettings(state, b.Settings); err != nil {
 			return err
@@ -61,10 +74,10 @@ func (b *Process) Start(ctx context.Context, s *Site) error {
 	if b.DefaultScript != "" {
 		args = append(args, "-default-script", b.DefaultScript)
 	}
-	if b.proc, err = s.run(s.box, "bootpuck", append(args, b.Flags...)...); err != nil {
+	if b.proc, err = s.run(ns, name, append(args, b.Flags...)...); err != nil {
 		return err
 	}
-	return s.waitHealthy(ctx, b.proc.Done(), b.proc.Out, 20*time.Second)
+	return s.waitHealthy(ctx, b.Admin(), b.proc.Done(), b.proc.Out, 20*time.Second)
 }
 
 // Proc is the running program.
@@ -128,7 +141,7 @@ func (b *Image) Start(ctx context.Context, s *Site) error {
 	if b.PoweredOn != nil {
 		b.PoweredOn(b.guest.Started)
 	}
-	if err := s.waitHealthy(ctx, b.guest.Exited(), b.guest.Console, 3*time.Minute); err != nil {
+	if err := s.waitHealthy(ctx, b.Admin(), b.guest.Exited(), b.guest.Console, 3*time.Minute); err != nil {
 		return err
 	}
 	b.ReadyAfter = time.Since(b.guest.Started)
@@ -139,7 +152,7 @@ func (b *Image) Start(ctx context.Context, s *Site) error {
 func (b *Image) Guest() *Guest { return b.guest }
 
 // waitHealthy polls the box until it says that everything it needs works.
-func (s *Site) waitHealthy(ctx context.Context, ended <-chan struct{}, out *Console, limit time.Duration) error {
+func (s *Site) waitHealthy(ctx context.Context, admin string, ended <-chan struct{}, out *Console, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	client := s.HTTPClient()
@@ -147,7 +160,7 @@ func (s *Site) waitHealthy(ctx context.Context, ended <-chan struct{}, out *Cons
 	defer tick.Stop()
 	last := errors.New("no answer yet")
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, adminURL+"/health.json", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+"/health.json", nil)
 		if err != nil {
 			return err
 		}

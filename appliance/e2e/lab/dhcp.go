@@ -42,6 +42,9 @@ type DHCPConfig struct {
 	Lease time.Duration
 	// Renew is option 58 (T1); zero leaves it to the program.
 	Renew time.Duration
+	// Last replaces the end of the range of addresses on the near LAN, which begins
+	// at 10.77.0.100: a small range is used up soon (dnsmasq).
+	Last string
 	// NoAdvertisements turns off IPv6 router advertisements. iPXE then waits
 	// about 15 s for them.
 	NoAdvertisements bool
@@ -71,12 +74,16 @@ func dnsmasqArgs(c DHCPConfig, dir string, boxMAC net.HardwareAddr) []string {
 		lease = 10 * time.Minute
 	}
 	seconds := strconv.Itoa(int(lease.Seconds()))
+	last := c.Last
+	if last == "" {
+		last = leaseLast
+	}
 	args := []string{
 		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0",
 		"--interface=eth0", "--bind-interfaces", "--log-dhcp", "--log-facility=-",
 		"--dhcp-leasefile=" + filepath.Join(dir, "dnsmasq.leases"),
 		"--dhcp-authoritative",
-		"--dhcp-range=" + leaseFirst + "," + leaseLast + ",255.255.255.0," + seconds,
+		"--dhcp-range=" + leaseFirst + "," + last + ",255.255.255.0," + seconds,
 		"--dhcp-range=set:far," + farFirst + "," + farLast + ",255.255.255.0," + seconds,
 		"--dhcp-option=option:router," + RouterAddr,
 		"--dhcp-option=tag:far,option:router," + FarGateway,
@@ -159,6 +166,7 @@ func (s *Site) startDHCP(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.dhcp = p
 		return p.ready(ctx, "DHCP, IP range "+leaseFirst)
 	case ISC:
 		conf := filepath.Join(s.dir, "dhcpd.conf")
@@ -173,6 +181,7 @@ func (s *Site) startDHCP(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.dhcp = p
 		if err := p.ready(ctx, "Server starting service"); err != nil {
 			return err
 		}
@@ -190,3 +199,6 @@ func (s *Site) startDHCP(ctx context.Context) error {
 	}
 	return fmt.Errorf("no DHCP server of kind %q", c.Kind)
 }
+
+// StopDHCP ends the site's DHCP server: it broke, or was never there.
+func (s *Site) StopDHCP() { s.dhcp.Stop(3 * time.Second) }

@@ -109,6 +109,25 @@ func (n *Namespace) close() error {
 // Address gives the station's interface eth0 an address in CIDR notation.
 func (n *Namespace) Address(cidr string) error { return n.addr("eth0", cidr) }
 
+// DropAddress takes an address in CIDR notation from eth0 again.
+func (n *Namespace) DropAddress(cidr string) error {
+	link, err := n.nl.LinkByName("eth0")
+	if err != nil {
+		return fmt.Errorf("find eth0 in %s: %w", n.name, err)
+	}
+	a, err := netlink.ParseAddr(cidr)
+	if err != nil {
+		return fmt.Errorf("address %s: %w", cidr, err)
+	}
+	if err := n.nl.AddrDel(link, a); err != nil {
+		return fmt.Errorf("remove %s from eth0 in %s: %w", cidr, n.name, err)
+	}
+	return nil
+}
+
+// Route adds a default route.
+func (n *Namespace) Route(via string) error { return n.route("", via) }
+
 // addr gives an interface an address in CIDR notation and brings it up.
 func (n *Namespace) addr(ifname string, cidrs ...string) error {
 	link, err := n.nl.LinkByName(ifname)

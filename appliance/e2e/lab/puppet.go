@@ -101,6 +101,9 @@ type Power struct {
 	Loader bool
 	// NoScript has it stop when its iPXE has its first script.
 	NoScript bool
+	// Fetch are names that the machine asks for by TFTP after all else, from the
+	// server that it booted from: what a boot program of its own would.
+	Fetch []string
 	// Before is called before a script's command that fetches an address; an
 	// error stops the machine dead there.
 	Before func(url string) error
@@ -221,6 +224,9 @@ func (p *Puppet) On(ctx context.Context, pw Power) (o Outcome, err error) {
 		opts.CameFrom, opts.Station = r.Server, r.Lease.Addr
 	}
 	last := &o.Stages[len(o.Stages)-1]
+	for _, name := range pw.Fetch {
+		p.fetch(ctx, link, profile.TFTP, last, name)
+	}
 	if !last.Script {
 		return o, nil
 	}
@@ -238,6 +244,18 @@ func (p *Puppet) On(ctx context.Context, pw Power) (o Outcome, err error) {
 		err = pw.Running(ctx, &Alive{Puppet: p, Cmdline: run.cmdline, Addr: last.Lease.Addr.Addr(), HTTP: run.http})
 	}
 	return o, err
+}
+
+// fetch asks for one more file by TFTP.
+func (p *Puppet) fetch(ctx context.Context, link *puppetLink, habits pxesim.TFTPHabits, r *pxesim.Result, name string) {
+	c := &pxesim.TFTPClient{
+		Habits: habits, MaxBytes: 1 << 30, Keep: 1 << 10,
+		Listen: func(ctx context.Context) (net.PacketConn, error) {
+			return link.ListenUDP(ctx, netip.AddrPortFrom(r.Lease.Addr.Addr(), 0))
+		},
+	}
+	d, err := c.Get(ctx, netip.AddrPortFrom(r.Server, portTFTP), []byte(name))
+	p.note("TFTP %s: %d octets, %v", name, d.Bytes, err)
 }
 
 // settings are what the machine's iPXE knows.

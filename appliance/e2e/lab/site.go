@@ -52,6 +52,7 @@ type Site struct {
 	log  *slog.Logger
 
 	lan, router, box, relay, rival *Namespace
+	dhcp                           *Proc // the site's DHCP server
 
 	mu     sync.Mutex
 	undo   []func() error

@@ -792,3 +792,29 @@ func TestStageOrder(t *testing.T) {
 		t.Errorf("%d stages", len(got))
 	}
 }
+
+// TestRestartThenNextBoot: a boot that was over before the restart stays as it
+// was. When its machine asks again, shortly after the restart, that is another.
+func TestRestartThenNextBoot(t *testing.T) {
+	for name, clock := range map[string]time.Duration{"the clock goes on": 10 * time.Minute, "the clock begins in 1970": -56 * 365 * 24 * time.Hour} {
+		old := newTracker(trackerConfig{seed: 5})
+		began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+		e := offerA()
+		e.Time = began
+		old.observe(e)
+		old.tick(began.Add(time.Hour))
+		first := old.newestFirst()[0]
+		if !first.finished() {
+			t.Fatal("the first boot is not over")
+		}
+		tr := newTracker(trackerConfig{seed: 6})
+		now := began.Add(clock)
+		tr.restore([]keptAttempt{{Version: documentVersion, Seq: first.seq, Attempt: first.whole()}}, now)
+		e.Time, e.XID = now.Add(10*time.Second), e.XID+1
+		tr.observe(e)
+		all := tr.newestFirst()
+		if len(all) != 2 || all[1].a.ID != first.a.ID || all[1].a.State != first.a.State || all[1].a.Took != first.a.Took {
+			t.Errorf("%s: %d boots; the first is %s and took %s", name, len(all), all[len(all)-1].a.State, all[len(all)-1].a.Took)
+		}
+	}
+}

@@ -721,7 +721,11 @@ func (tr *tracker) restore(kept []keptAttempt, now time.Time) {
 			t.apply(e, tr.cfg.local)
 		}
 		t.a, t.acts, t.flight, t.heard = k.Attempt, nil, nil, now
-		t.base = now.Add(-k.Attempt.Took)
+		if t.finished() {
+			// What comes next is its next boot, also where no clock tells how long ago this one was.
+			t.heard = now.Add(-min(max(now.Round(0).Sub(k.Attempt.Last), startGap+time.Second), stayOpen))
+		}
+		t.base = t.heard.Add(-k.Attempt.Took)
 		t.done = map[boot.StageName]int64{}
 		for _, s := range t.a.Stages {
 			t.done[s.Name] = s.Bytes

@@ -249,11 +249,9 @@ func (p Policy) open(c Client, rule Rule, platform Platform, native bool) Open {
 		// Nearly every ROM wants the direct offer: the style is the last thing to
 		// be changed.
 		o.Forms, o.Early = rule.Form == FormNone && platform == PlatformBIOS, true
-	case FirmwareHTTP:
 	case FirmwareIPXE:
 		o.Delay, o.Priority = false, !p.NoPriority && !rule.NoPriority
-	case FirmwareRPi, FirmwareOther, FirmwareUnknown:
-		o.Delay, o.Native = false, false
+	default:
 	}
 	return o
 }

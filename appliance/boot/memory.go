@@ -77,9 +77,8 @@ func (m *Memory) History(mac MAC, now time.Time) History {
 		Worked: r.worked, Age: now.Sub(r.at), Last: r.last,
 		now: now, addressed: r.addressed, option60: r.option60, rounds: r.rounds,
 	}
-	if r.overdue(now) {
-		lost := &h.rounds[r.started.who]
-		lost.lost = lost.lost || r.suspect(r.started.who, r.silences+1)
+	if r.overdue(now) && r.suspect(r.started.who, r.silences+1) {
+		h.rounds[r.started.who].lost = true
 	}
 	return h
 }

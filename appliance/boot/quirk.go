@@ -25,8 +25,6 @@ func Symptoms() []Symptom {
 // Text says what the client did.
 func (s Symptom) Text() string {
 	switch s {
-	case SymptomNone:
-		return ""
 	case SymptomRetry:
 		return "the machine asked again without following the offer"
 	case SymptomReturned:
@@ -39,8 +37,9 @@ func (s Symptom) Text() string {
 		return "the boot program was fetched whole and not heard of again"
 	case SymptomLoop:
 		return "iPXE asked again and again and fetched nothing that was offered"
+	default:
+		return string(s)
 	}
-	return string(s)
 }
 
 // What the rungs of the ladder are made of.
@@ -172,7 +171,6 @@ func (l Ladder) rungs(s Symptom, o Open) (part, spent Rungs, list []rung) {
 	}
 	with := l.Shape
 	switch s {
-	case SymptomNone:
 	case SymptomRetry, SymptomReturned, SymptomAsked:
 		part, spent = partOffer, spentOffer
 		forms, delays := []Form{l.Base.Form}, []time.Duration{l.Base.Delay}
@@ -223,6 +221,7 @@ func (l Ladder) rungs(s Symptom, o Open) (part, spent Rungs, list []rung) {
 			with.NoPriority = !l.Base.NoPriority
 			add(with)
 		}
+	default:
 	}
 	return part, spent, list
 }
@@ -283,6 +282,7 @@ func (l Ladder) anew() Ladder {
 			l = l.back(part)
 		}
 	}
+	l.Sure = l.Sure && l.Tried != 0
 	return l
 }
 

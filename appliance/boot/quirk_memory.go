@@ -66,13 +66,10 @@ func (m *Memory) Stalled(addr netip.Addr, block int) (mac MAC, move Move) {
 	}
 	t := &r.rounds[r.current]
 	known := t.standing()
-	if known.ladder, move = known.ladder.follow(Move{}, SymptomStall, Open{Block: block}); move != (Move{}) {
-		if t.climb == nil {
-			known.client = r.last
-		}
-		t.climb = &known
-		r.stalls = 0
-	}
+	known.ladder, move = known.ladder.follow(Move{}, SymptomStall, Open{Block: block})
+	known.client = r.last
+	t.climb = &known
+	r.stalls = 0
 	return r.mac, move
 }
 
@@ -118,7 +115,7 @@ func (m *Memory) Succeeded(mac MAC, now time.Time) (out []Outcome) {
 	r.silences = 0
 	for i := range r.rounds {
 		t := &r.rounds[i]
-		if t.at.IsZero() || now.Sub(t.at) > bootTime || !t.loaded || t.counted {
+		if now.Sub(t.at) > bootTime || !t.loaded || t.counted {
 			continue
 		}
 		t.counted = true
@@ -130,7 +127,7 @@ func (m *Memory) Succeeded(mac MAC, now time.Time) (out []Outcome) {
 		l := known.ladder
 		out = append(out, Outcome{
 			Client: known.client, Shape: l.Shape, Began: l.Base, Seed: known.seed,
-			Rescued: l.Tried != 0 && l.Sure && l.Shape != l.Base,
+			Rescued: l.Sure && l.Shape != l.Base,
 		})
 		known.proves(l, !t.proven)
 		t.proven = true
@@ -143,7 +140,7 @@ func (m *Memory) Succeeded(mac MAC, now time.Time) (out []Outcome) {
 // it only when it surely failed, or failed twice in a row.
 func (c *climb) proves(l Ladder, first bool) {
 	switch {
-	case l.Shape == c.best && !first:
+	case l.Shape == c.best:
 		c.strikes = 0
 	case first:
 		c.best = l.Shape
@@ -165,11 +162,10 @@ func (r *memory) offered(c Client, d Decision, now time.Time) {
 		r.silent()
 	}
 	t := &r.rounds[p]
-	switch again := t.xid == c.XID && !t.at.IsZero(); {
-	case p != programIPXE:
-	case t.loaded || now.Sub(t.at) > NewBoot || d.Move.Symptom == SymptomLoop:
+	switch {
+	case now.Sub(t.at) >= NewBoot, d.Move.Symptom == SymptomLoop:
 		t.asks = 1
-	case !again && t.asks < loopAsks:
+	case t.xid != c.XID:
 		t.asks++
 	}
 	t.xid, t.at, t.loaded, t.lost, t.looping = c.XID, now, false, false, false
@@ -194,7 +190,7 @@ func (r *memory) fetches() {
 // forgotten yet.
 func (r *memory) overdue(now time.Time) bool {
 	since := now.Sub(r.started.at)
-	return !r.started.at.IsZero() && since >= StartTime && since <= lostTime
+	return since >= StartTime && since <= lostTime
 }
 
 // suspect says whether so many silences in a row show that the first stage does
@@ -207,6 +203,8 @@ func (r *memory) suspect(p program, silences int) bool {
 func (r *memory) silent() {
 	r.silences++
 	t := &r.rounds[r.started.who]
-	t.lost = t.lost || r.suspect(r.started.who, r.silences)
+	if r.suspect(r.started.who, r.silences) {
+		t.lost = true
+	}
 	r.started = noted{}
 }

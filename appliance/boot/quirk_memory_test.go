@@ -103,6 +103,61 @@ func TestStalledTwice(t *testing.T) {
 	p.m.Fetched(netip.MustParseAddr("192.0.2.99"), 1, true, p.at) // a stranger
 }
 
+// TestStalledDetails: what a stall leaves behind.
+func TestStalledDetails(t *testing.T) {
+	p := newPlayer(t)
+	p.ask(uefi, 1, 0)
+	p.loads(uefi)
+	if p.m.Stalled(playerAddr, 513); p.m.Block(playerAddr) != 512 {
+		t.Errorf("513: blocks of %d", p.m.Block(playerAddr))
+	}
+	// The client asks for the file again, and boots: the rescue is its own.
+	p.m.Loaded(playerAddr)
+	out := p.m.Succeeded(uefi.MAC, p.at)
+	if len(out) != 1 || out[0].Client.MAC != uefi.MAC || out[0].Client.XID != 1 || !out[0].Rescued || out[0].Shape.Block != 512 {
+		t.Errorf("%+v", out)
+	}
+	if c := p.m.History(uefi.MAC, p.at).rounds[programUEFI].climb; c.ladder.Tried != 0 || c.ladder.Sure || c.best.Block != 512 {
+		t.Errorf("%+v", c)
+	}
+	// Each cap needs two stalls of its own where such blocks have come through.
+	p = newPlayer(t)
+	p.ask(uefi, 1, 0)
+	p.loads(uefi)
+	p.m.Fetched(playerAddr, 1468, false, p.at)
+	for i, want := range []int{0, 1024, 1024, 512} {
+		block := 1468
+		if i > 1 {
+			block = 1024
+		}
+		if p.m.Stalled(playerAddr, block); p.m.Block(playerAddr) != want {
+			t.Errorf("stall %d: blocks of %d, want %d", i+1, p.m.Block(playerAddr), want)
+		}
+	}
+	// A file by HTTP says nothing about TFTP; a small one by TFTP does.
+	for block, want := range map[int]int{0: 1024, 1: 0} {
+		p = newPlayer(t)
+		p.ask(uefi, 1, 0)
+		p.loads(uefi)
+		p.m.Fetched(playerAddr, 1468, false, p.at)
+		p.m.Stalled(playerAddr, 1468)
+		p.m.Fetched(playerAddr, block, false, p.at)
+		if p.m.Stalled(playerAddr, 1468); p.m.Block(playerAddr) != want {
+			t.Errorf("a file in blocks of %d in between: blocks of %d, want %d", block, p.m.Block(playerAddr), want)
+		}
+	}
+	// A pinned shape stays.
+	p = newPlayer(t)
+	p.policy.Quirks = func(Client) (Shape, bool) { return Shape{Block: 1400}, true }
+	p.ask(uefi, 1, 0)
+	p.loads(uefi)
+	for range 3 {
+		if _, m := p.m.Stalled(playerAddr, 1400); m != (Move{}) || p.m.Block(playerAddr) != 1400 {
+			t.Errorf("%+v", m)
+		}
+	}
+}
+
 // fetches has the client download its first stage whole.
 func (p *player) fetches(c Client, xid uint32, after time.Duration) Shape {
 	s := p.ask(c, xid, after)
@@ -128,6 +183,25 @@ func TestNotStartedChangesTheBuild(t *testing.T) {
 	p.m.NotStarted(uefi.MAC)
 	if got := p.fetches(uefi, 4, time.Minute); got != (Shape{}) || p.last.Move != (Move{}) {
 		t.Errorf("%v", got)
+	}
+	// The word of whoever watches counts at once.
+	p = newPlayer(t)
+	p.fetches(uefi, 1, 0)
+	p.m.NotStarted(uefi.MAC)
+	if got := p.ask(uefi, 2, time.Second); got != native {
+		t.Errorf("%v", got)
+	}
+	// Where there is no other build, nothing was tried: a later doubtful retry is
+	// no rescue.
+	p = newPlayer(t)
+	p.policy.Has = func(f string) bool { return f == "x86_64/snponly.efi" }
+	p.fetches(uefi, 1, 0)
+	p.m.NotStarted(uefi.MAC)
+	p.ask(uefi, 2, time.Minute)
+	p.ask(uefi, 2, 4*time.Second)
+	p.loads(uefi)
+	if out := p.m.Succeeded(uefi.MAC, p.at); len(out) != 1 || out[0].Rescued {
+		t.Errorf("%+v", out)
 	}
 	// Without a word from whoever watches: a machine that comes back after a while.
 	for _, c := range []struct {
@@ -234,7 +308,7 @@ func TestLoopOfIPXE(t *testing.T) {
 	}
 	for name, between := range map[string]func(p *player){
 		"a download":    func(p *player) { p.loads(ipxe) },
-		"half a minute": func(p *player) { p.at = p.at.Add(NewBoot) },
+		"half a minute": func(p *player) { p.at = p.at.Add(NewBoot - 1) },
 	} {
 		p := newPlayer(t)
 		for i := range uint32(9) {
@@ -243,6 +317,18 @@ func TestLoopOfIPXE(t *testing.T) {
 			}
 			between(p)
 		}
+	}
+	// Half a minute less a moment is not enough, and a download counts once.
+	p = newPlayer(t)
+	got = nil
+	for i := range uint32(6) {
+		if p.ask(ipxe, i, NewBoot-1); i == 0 {
+			p.loads(ipxe)
+		}
+		got = append(got, p.last.Shape)
+	}
+	if want := []Shape{{}, {}, {}, {}, without, without}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 	// A cut-down iPXE that loads our first stage over and over: the loop guard.
 	dumb := client(FirmwareIPXE, 7)
@@ -258,6 +344,7 @@ func TestLoopOfIPXE(t *testing.T) {
 	}
 	// Firmware that loops says nothing about iPXE.
 	p = newPlayer(t)
+	p.ask(ipxe, 98, 0)
 	for i := range uint32(6) {
 		p.ask(bios, i, time.Second)
 	}
@@ -304,6 +391,37 @@ func TestSucceeded(t *testing.T) {
 		if out = p.boots(uefi, 2); len(out) != 1 || out[0].Shape != tw || out[0].Began != tw || out[0].Rescued {
 			t.Errorf("%s: the next boot: %+v", name, out)
 		}
+	}
+	// One sure failure is enough, and coming back to the beginning is no rescue.
+	p = newPlayer(t)
+	p.ask(uefi, 1, 0)
+	p.m.Leased(uefi.MAC, playerAddr)
+	p.ask(uefi, 1, 4*time.Second)
+	p.ask(uefi, 1, 4*time.Second)
+	p.loads(uefi)
+	if out := p.m.Succeeded(uefi.MAC, p.at); len(out) != 1 || !out[0].Rescued || out[0].Shape != (Shape{Delay: RungDelay}) {
+		t.Errorf("%+v", out)
+	}
+	p = newPlayer(t)
+	for range 5 {
+		p.ask(uefi, 1, 4*time.Second)
+		p.m.Leased(uefi.MAC, playerAddr)
+	}
+	p.loads(uefi)
+	if out := p.m.Succeeded(uefi.MAC, p.at); len(out) != 1 || out[0].Rescued || out[0].Shape != (Shape{}) {
+		t.Errorf("%+v", out)
+	}
+	// What was sure of one boot is not of the next.
+	p = newPlayer(t)
+	p.ask(uefi, 1, 0)
+	p.m.Leased(uefi.MAC, playerAddr)
+	p.ask(uefi, 1, 4*time.Second)
+	p.loads(uefi) // a download, and nothing more
+	p.ask(uefi, 2, time.Hour)
+	p.ask(uefi, 2, 4*time.Second)
+	p.loads(uefi)
+	if out := p.m.Succeeded(uefi.MAC, p.at); len(out) != 1 || out[0].Rescued {
+		t.Errorf("%+v", out)
 	}
 	// An address that was heard before the last offer says nothing about it.
 	p = newPlayer(t)
@@ -386,6 +504,15 @@ func TestWhatWorkedStays(t *testing.T) {
 	}
 	p = newPlayer(t)
 	p.boots(uefi, 1)
+	retry(p, 2, false)
+	p.boots(uefi, 3)
+	p.boots(uefi, 4)
+	retry(p, 5, false)
+	if got := begins(p); got != (Shape{}) {
+		t.Errorf("two successes in between: %v", got)
+	}
+	p = newPlayer(t)
+	p.boots(uefi, 1)
 	retry(p, 2, true)
 	if got := begins(p); got != tw {
 		t.Errorf("a sure failure: %v", got)
@@ -417,6 +544,23 @@ func TestOption60(t *testing.T) {
 	p.m.Overheard(uefi.MAC, heard("HTTPClient"))
 	if got := p.ask(uefi, 1, 4*time.Second); got != (Shape{Form: FormTwoStep}) {
 		t.Errorf("%v", got)
+	}
+	// Said once, whatever was tried before, and what was not tried still is.
+	p = newPlayer(t)
+	p.ask(uefi, 1, 0)
+	p.ask(uefi, 1, 4*time.Second)
+	p.m.Overheard(uefi.MAC, heard("PXEClient"))
+	if got := p.ask(uefi, 1, 4*time.Second); got != (Shape{Form: FormTwoStep}) || p.last.Move.Reason != ReasonOption60 {
+		t.Errorf("%v %+v", got, p.last.Move)
+	}
+	p = newPlayer(t)
+	p.policy.FirstForm = FormTwoStep
+	p.ask(uefi, 1, 0)
+	p.m.Overheard(uefi.MAC, heard("PXEClient"))
+	p.ask(uefi, 1, 4*time.Second)
+	p.m.Overheard(uefi.MAC, heard(""))
+	if got := p.ask(uefi, 1, 4*time.Second); got != (Shape{Form: FormDirect}) {
+		t.Errorf("%v %+v", got, p.last.Move)
 	}
 	// BIOS ROMs differ: everything is tried.
 	p = newPlayer(t)

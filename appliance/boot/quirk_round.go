@@ -25,9 +25,9 @@ func (c Client) program() program {
 		return programHTTP
 	case FirmwareIPXE:
 		return programIPXE
-	case FirmwareRPi, FirmwareOther, FirmwareUnknown:
+	default:
+		return programOther
 	}
-	return programOther
 }
 
 // round is the latest round of offers to one kind of program, and what has come
@@ -37,7 +37,7 @@ type round struct {
 	at      time.Time // of the latest offer; zero: there was none
 	loaded  bool      // since then it fetched something
 	counted bool      // the success of this round has been counted
-	asks    uint8     // iPXE: transactions in a row after which nothing was fetched
+	asks    int       // iPXE: transactions in a row after which nothing was fetched
 	looping bool      // iPXE: the loop guard has spoken
 	lost    bool      // what it fetched did not start
 	proven  bool      // an offer to it has led to a script or a file of the target, some time
@@ -86,7 +86,7 @@ func (h History) shape(c Client, seed Shape, fixed bool, o Open) (Ladder, Move) 
 	r := h.rounds[c.program()]
 	known := r.standing()
 	l := known.ladder
-	offered, age, asked, good := !r.at.IsZero(), h.now.Sub(r.at), false, r.proven
+	offered, age, asked, good := !r.at.IsZero(), h.now.Sub(r.at), false, false
 	if c.Firmware == FirmwareUEFI {
 		// Which style was offered, and which worked, is known without a ladder.
 		offered, r.xid, r.loaded, age, asked = h.Form != FormNone, h.XID, h.Loaded, h.Age, h.Asked
@@ -99,7 +99,7 @@ func (h History) shape(c Client, seed Shape, fixed bool, o Open) (Ladder, Move) 
 	if r.proven {
 		l.Base = known.best
 	}
-	again := offered && r.xid == c.XID
+	again := r.xid == c.XID
 	var m Move
 	switch {
 	case !offered:
@@ -109,7 +109,7 @@ func (h History) shape(c Client, seed Shape, fixed bool, o Open) (Ladder, Move) 
 		return l, m
 	case again && !r.loaded:
 		l, m = h.failed(l, SymptomRetry, asked, c, o)
-	case !again && !r.loaded && !good && c.Firmware == FirmwareUEFI:
+	case !r.loaded && !good && c.Firmware == FirmwareUEFI:
 		spent := l.Tried&spentOffer != 0
 		if l, m = h.failed(l, SymptomReturned, asked, c, o); age >= NewBoot && (spent || m.Reason == ReasonQuirkSpent) {
 			l = l.anew() // another boot, which may try everything once more

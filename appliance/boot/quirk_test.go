@@ -80,31 +80,34 @@ func TestNextShape(t *testing.T) {
 		o     Open
 		given []Shape // after each symptom, until the ladder stands still
 	}{
-		"retries":               {d, SymptomRetry, everything, []Shape{tw, dl, tl, d}},
-		"came back":             {d, SymptomReturned, everything, []Shape{tw, dl, tl, d}},
-		"two-step first":        {d, SymptomRetry, two, []Shape{{Form: FormDirect}, dl, {Form: FormDirect, Delay: RungDelay}, d}},
-		"from what works":       {tw, SymptomRetry, everything, []Shape{d, tl, dl, tw}},
-		"from a late one":       {dl, SymptomRetry, everything, []Shape{tl, d, tw, dl}},
-		"bios":                  {d, SymptomRetry, early, []Shape{dl, tw, tl, d}},
-		"asked 4011":            {tw, SymptomAsked, everything, []Shape{d, tw}},
-		"asked 4011, late":      {tl, SymptomAsked, everything, []Shape{dl, tl}},
-		"http boot":             {d, SymptomRetry, Open{First: FormDirect, Delay: true}, []Shape{dl, d}},
-		"style pinned, asked":   {d, SymptomAsked, Open{First: FormDirect, Delay: true}, nil},
-		"delay of a rule":       {d, SymptomRetry, Open{First: FormDirect, Forms: true}, []Shape{tw, d}},
-		"nothing open, retry":   {d, SymptomRetry, none, nil},
-		"does not start":        {d, SymptomNotStarted, everything, []Shape{{Variant: VariantNative}, d}},
-		"native does not":       {Shape{Variant: VariantNative}, SymptomNotStarted, everything, []Shape{d, {Variant: VariantNative}}},
-		"no other build":        {d, SymptomNotStarted, none, nil},
-		"stalls":                {d, SymptomStall, everything, []Shape{{Block: 1024}, {Block: 512}, d}},
-		"stalls at 1025":        {d, SymptomStall, Open{Block: 1025}, []Shape{{Block: 1024}, {Block: 512}, d}},
-		"stalls at 1024":        {d, SymptomStall, Open{Block: 1024}, []Shape{{Block: 512}, d}},
-		"stalls at 513":         {d, SymptomStall, Open{Block: 513}, []Shape{{Block: 512}, d}},
-		"stalls at 512":         {d, SymptomStall, Open{Block: 512}, nil},
-		"stalls, capped before": {Shape{Block: 1200}, SymptomStall, Open{Block: 1200}, []Shape{{Block: 1024}, {Block: 512}, {Block: 1200}}},
-		"loops":                 {d, SymptomLoop, everything, []Shape{{NoPriority: true}, d}},
-		"loops without":         {Shape{NoPriority: true}, SymptomLoop, everything, []Shape{d, {NoPriority: true}}},
-		"loops, pinned":         {d, SymptomLoop, none, nil},
-		"nothing":               {d, SymptomNone, everything, nil},
+		"retries":                {d, SymptomRetry, everything, []Shape{tw, dl, tl, d}},
+		"came back":              {d, SymptomReturned, everything, []Shape{tw, dl, tl, d}},
+		"two-step first":         {d, SymptomRetry, two, []Shape{{Form: FormDirect}, dl, {Form: FormDirect, Delay: RungDelay}, d}},
+		"from what works":        {tw, SymptomRetry, everything, []Shape{d, tl, dl, tw}},
+		"from a late one":        {dl, SymptomRetry, everything, []Shape{tl, d, tw, dl}},
+		"bios":                   {d, SymptomRetry, early, []Shape{dl, tw, tl, d}},
+		"asked 4011":             {tw, SymptomAsked, everything, []Shape{d, tw}},
+		"asked 4011, late":       {tl, SymptomAsked, everything, []Shape{dl, tl}},
+		"http boot":              {d, SymptomRetry, Open{First: FormDirect, Delay: true}, []Shape{dl, d}},
+		"style pinned, asked":    {d, SymptomAsked, Open{First: FormDirect, Delay: true}, nil},
+		"delay of a rule":        {d, SymptomRetry, Open{First: FormDirect, Forms: true}, []Shape{tw, d}},
+		"nothing open, retry":    {d, SymptomRetry, none, nil},
+		"does not start":         {d, SymptomNotStarted, everything, []Shape{{Variant: VariantNative}, d}},
+		"native does not":        {Shape{Variant: VariantNative}, SymptomNotStarted, everything, []Shape{d, {Variant: VariantNative}}},
+		"no other build":         {d, SymptomNotStarted, none, nil},
+		"stalls":                 {d, SymptomStall, everything, []Shape{{Block: 1024}, {Block: 512}, d}},
+		"stalls at 1025":         {d, SymptomStall, Open{Block: 1025}, []Shape{{Block: 1024}, {Block: 512}, d}},
+		"stalls at 1024":         {d, SymptomStall, Open{Block: 1024}, []Shape{{Block: 512}, d}},
+		"stalls at 513":          {d, SymptomStall, Open{Block: 513}, []Shape{{Block: 512}, d}},
+		"stalls at 512":          {d, SymptomStall, Open{Block: 512}, nil},
+		"stalls, capped at 1025": {Shape{Block: 1025}, SymptomStall, Open{Block: 1025}, []Shape{{Block: 1024}, {Block: 512}, {Block: 1025}}},
+		"stalls, capped at 513":  {Shape{Block: 513}, SymptomStall, Open{Block: 513}, []Shape{{Block: 512}, {Block: 513}}},
+		"from hardly late":       {Shape{Delay: 1}, SymptomRetry, Open{First: FormDirect, Delay: true}, []Shape{d, {Delay: 1}}},
+		"stalls, capped before":  {Shape{Block: 1200}, SymptomStall, Open{Block: 1200}, []Shape{{Block: 1024}, {Block: 512}, {Block: 1200}}},
+		"loops":                  {d, SymptomLoop, everything, []Shape{{NoPriority: true}, d}},
+		"loops without":          {Shape{NoPriority: true}, SymptomLoop, everything, []Shape{d, {NoPriority: true}}},
+		"loops, pinned":          {d, SymptomLoop, none, nil},
+		"nothing":                {d, SymptomNone, everything, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := Ladder{Base: c.base, Shape: c.base}
@@ -117,6 +120,9 @@ func TestNextShape(t *testing.T) {
 						t.Errorf("no move changes %+v into %+v", l, next)
 					}
 					break
+				}
+				if part, _, _ := l.rungs(c.s, c.o); next.Tried&^part != 0 {
+					t.Errorf("rungs of other parts are tried: %b", next.Tried)
 				}
 				if l = next; m.To != l.Shape || m.From != from || m.Symptom != c.s || l.Base != c.base {
 					t.Errorf("move %+v, ladder %+v", m, l)
@@ -173,6 +179,30 @@ func TestNextShapePartsAreApart(t *testing.T) {
 	l.Tried, l.Base = 0, Shape{Block: 512}
 	if x := l.anew(); x.Shape != (Shape{Block: 512}) {
 		t.Errorf("%+v", x)
+	}
+}
+
+// TestNextShapeBeginsAnew: the base may have changed under a ladder that stands
+// somewhere else; it is tried first then.
+func TestNextShapeBeginsAnew(t *testing.T) {
+	for _, c := range []struct {
+		base, at Shape
+		s        Symptom
+		want     Shape
+	}{
+		{Shape{}, Shape{Variant: VariantNative}, SymptomNotStarted, Shape{}},
+		{Shape{Variant: VariantNative}, Shape{}, SymptomNotStarted, Shape{Variant: VariantNative}},
+		{Shape{}, Shape{Block: 512}, SymptomStall, Shape{}},
+		{Shape{}, Shape{NoPriority: true}, SymptomLoop, Shape{}},
+		{Shape{NoPriority: true}, Shape{}, SymptomLoop, Shape{NoPriority: true}},
+		{Shape{}, Shape{Form: FormTwoStep, Delay: 1}, SymptomRetry, Shape{}},
+		// It hears what is late: only the style is changed.
+		{Shape{}, Shape{Form: FormTwoStep, Delay: 1}, SymptomAsked, Shape{Delay: 1}},
+	} {
+		l, m := NextShape(Ladder{Base: c.base, Shape: c.at}, c.s, everything)
+		if l.Shape != c.want || m.Reason != ReasonNone {
+			t.Errorf("%s: from %v with the base %v to %v, want %v", c.s, c.at, c.base, l.Shape, c.want)
+		}
 	}
 }
 
@@ -335,6 +365,11 @@ func TestLadderOfBIOS(t *testing.T) {
 			t.Errorf("bios: offer %d: %+v", i, p.last)
 		}
 	}
+	// A transaction may have the number 0.
+	p = newPlayer(t)
+	if got := p.ask(bios, 0, 0); got != (Shape{}) {
+		t.Errorf("%v", got)
+	}
 	for _, c := range []Client{client(FirmwareRPi, 0), client(FirmwareIPXE, 0)} {
 		p := newPlayer(t)
 		for range 4 {
@@ -407,6 +442,88 @@ func TestRulesGoFirst(t *testing.T) {
 		if p.ask(ipxe, 10+i, time.Second); p.last.Priority || p.last.Move != (Move{}) {
 			t.Errorf("left out by a rule: %+v", p.last)
 		}
+	}
+}
+
+func TestRulesGoFirstForBIOS(t *testing.T) {
+	late := Shape{Delay: RungDelay}
+	for name, c := range map[string]struct {
+		rule  Rule
+		given []Shape
+	}{
+		"style":   {Rule{Form: FormDirect}, []Shape{{}, late, {}}},
+		"delay":   {Rule{Delay: time.Millisecond}, []Shape{{}, {Form: FormTwoStep}, {}}},
+		"as uefi": {Rule{As: new(ArchUEFIx64)}, []Shape{{}, late, {}}},
+	} {
+		p := newPlayer(t)
+		p.policy = Policy{Rules: []Rule{c.rule}}
+		for i, want := range c.given {
+			if got := p.ask(bios, 1, 4*time.Second); got != want || p.last.Form != FormDirect && want.Form == FormNone {
+				t.Errorf("%s: offer %d: %+v, want %v", name, i, p.last, want)
+			}
+		}
+	}
+	// The shape of a model does not undo a rule either.
+	p := newPlayer(t)
+	p.policy = Policy{Rules: []Rule{{Delay: time.Millisecond, Form: FormDirect}}, Quirks: func(Client) (Shape, bool) {
+		return Shape{Delay: time.Second, Form: FormTwoStep}, true
+	}}
+	if got := p.ask(bios, 1, 0); got != (Shape{}) || p.last.Delay != time.Millisecond || p.last.Form != FormDirect {
+		t.Errorf("%+v", p.last)
+	}
+}
+
+// TestDecideAsksTheRecords: what is decided about a machine is added to the
+// settings' rule, and says why.
+func TestDecideAsksTheRecords(t *testing.T) {
+	given := Rule{File: "x"}
+	for name, c := range map[string]struct {
+		add  Rule
+		want Decision
+	}{
+		"nothing": {given, Decision{Form: FormDirect, File: "x"}},
+		"a file":  {Rule{File: "y"}, Decision{Form: FormDirect, File: "y"}},
+		"denied":  {Rule{Deny: true}, Decision{Reason: ReasonPolicy}},
+		"ignored": {Rule{Deny: true, Why: ReasonUnknownIgnored}, Decision{Reason: ReasonUnknownIgnored}},
+		"why not": {Rule{File: "x", Why: ReasonDenied}, Decision{Form: FormDirect, File: "x"}},
+	} {
+		p := Policy{Rules: []Rule{given}, Machines: func(got Client, r Rule) Rule {
+			if got.MAC != bios.MAC || r.File != "x" {
+				t.Errorf("%s: asked about %+v with %+v", name, got, r)
+			}
+			return c.add
+		}}
+		if got := Decide(bios, p, History{}, us, now); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+// TestManyTransactions: firmware that takes another transaction for every try.
+func TestManyTransactions(t *testing.T) {
+	p := newPlayer(t)
+	var got []Shape
+	for xid := range uint32(6) {
+		s := p.ask(uefi, xid, 4*time.Second)
+		if xid > 0 && xid < 5 && p.last.Move.Symptom != SymptomReturned || xid == 5 && p.last.Move != (Move{}) {
+			t.Errorf("offer %d: %+v", xid, p.last.Move)
+		}
+		got = append(got, s)
+	}
+	if want := []Shape{{}, {Form: FormTwoStep}, {Delay: RungDelay}, {Form: FormTwoStep, Delay: RungDelay}, {}, {}}; !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+	// Asked on port 4011 each time: it has heard the offers, so no delay.
+	p = newPlayer(t)
+	p.policy.FirstForm = FormTwoStep
+	for i, want := range []Shape{{}, {Form: FormDirect}, {}} {
+		if got := p.ask(uefi, uint32(i), 4*time.Second); got != want || i > 0 && p.last.Move.Symptom != SymptomAsked {
+			t.Errorf("offer %d: %v, %+v", i, got, p.last.Move)
+		}
+		p.m.Asked(uefi.MAC, playerAddr)
+	}
+	if p.last.Move.Reason != ReasonQuirkSpent {
+		t.Errorf("%+v", p.last.Move)
 	}
 }
 

@@ -29,6 +29,10 @@ var equivalents = map[string]string{
 
 	`memory.go place: m.byAddr[addr] == e → false`: "placing it where it is changes nothing",
 
+	`quirk.go anew: partVariant → 225`:    offerDone,
+	`quirk.go anew: partBlock → 3841`:     offerDone,
+	`quirk.go anew: partPriority → 28673`: offerDone,
+
 	`identify.go sharedGUIDs: err != nil → false`: "the list is correct",
 	`identify.go sharedGUIDs: drop panic(err)`:    "the list is correct",
 	`identify.go UsableGUID: 0 → 1`:               "all octets are equal to the second one exactly when they are to the first",
@@ -86,6 +90,8 @@ var equivalents = map[string]string{
 	`limit.go admit: d > 0 → >=`: "no time adds no tokens",
 	`limit.go admit: 0 → 1`:      "a nanosecond adds no token",
 }
+
+const offerDone = "a bit of the offer's part, which begins anew just before"
 
 const cache = "it is worked out again, to the same value"
 

@@ -48,6 +48,7 @@ var targets = []target{
 	{dir: "appliance/boot", files: []string{"arch.go", "client.go", "decide.go", "memory.go"}},
 	{dir: "appliance/boot", own: true, files: []string{
 		"identify.go", "records.go", "match.go", "catalog.go", "decision.go", "trust.go", "preflight.go", "assignment.go", "check.go", "text.go",
+		"shape.go", "quirk.go", "quirk_round.go", "quirk_memory.go",
 	}},
 	{dir: "appliance/proxydhcp", files: []string{"env.go", "relay.go", "request.go", "reply.go", "encode.go", "limit.go"}},
 	{dir: "appliance/settings", files: []string{"settings.go"}, functions: []string{"checkFile"}},

@@ -191,6 +191,8 @@ func lostScenarios() []scenario {
 
 		{"iPXE hears nothing", boot.ReasonSnooping, asking(boot.FirmwareIPXE, plain()).end(stalled), site(neighbour), boot.ReasonSnooping, boot.Likely, "", "port 17 of the switch sw1"},
 		{"iPXE waited for a boot offer", boot.ReasonSnooping, newFlow(boot.FirmwareIPXE).given().offer(boot.FormScript, script).wait(3).lease().end(stalled), site(), boot.ReasonSnooping, boot.Likely, "waited 3.0 s", ""},
+		{"iPXE waited, its address offer was not overheard", boot.ReasonSnooping, newFlow(boot.FirmwareIPXE).offer(boot.FormScript, script).wait(3).lease().end(stalled), site(), boot.ReasonSnooping, boot.Likely, "waited 3.0 s after the boot offer", ""},
+		{"iPXE took an address at once", boot.ReasonScriptNotFetched, newFlow(boot.FirmwareIPXE).offer(boot.FormScript, script).wait(1).lease().end(stalled), site(), boot.ReasonScriptNotFetched, boot.Likely, "", "TCP port 80"},
 		{"behind a relay nothing comes back", boot.ReasonSnooping, relayed(asking(boot.FirmwareUEFI)).end(stalled), site(), boot.ReasonSnooping, boot.Likely, "relay", "ip helper-address"},
 		{"every shape was tried", boot.ReasonQuirkSpent, spent(asking(boot.FirmwareUEFI, plain())).end(stalled), site(), boot.ReasonQuirkSpent, boot.Certain, "direct; two-step", "snooping"},
 		{"UEFI took the offer", boot.ReasonSnooping, taken(boot.FirmwareUEFI, boot.FormTwoStep, efi, plain()).end(stalled), site(), "", "", "", ""},

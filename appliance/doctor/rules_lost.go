@@ -112,6 +112,9 @@ func judgeSnooping(v *view) (boot.Verdict, bool) {
 		if w := v.waitedForProxy(); w > 0 {
 			conf = boot.Likely
 			why = fmt.Sprintf("iPXE had its address offer and still waited %s for a boot offer before it went on, as when none reaches it.", lasting(w))
+			if dhcp == nil {
+				why = fmt.Sprintf("iPXE waited %s after the boot offer before it took an address, and then did not follow the offer, as when none reaches it.", lasting(w))
+			}
 		}
 	case v.leased():
 		why = "It took an address and asked nothing more."
@@ -138,12 +141,29 @@ func judgeSnooping(v *view) (boot.Verdict, bool) {
 	return verdict(conf, boot.StageOffer, v.asked()+". "+why, fix, dhcp.evidence(), evidence(v.recent(v.offers), v.recent(v.leases))), true
 }
 
-// waitedForProxy is how long iPXE waited between the offer of an address, as
-// overheard, and taking it; zero when that is not known or is no time.
+// iPXE that hears no boot offer takes an address when it would ask for the third
+// time: 3 s after it began.
+const proxyWait = 2500 * time.Millisecond
+
+// waitedForProxy is how long iPXE waited for a boot offer before it took an
+// address: since it was offered one, when that was overheard, else since this box
+// offered it the boot, which it answers at once when it has both. Zero when that
+// is not known or is no time.
 func (v *view) waitedForProxy() time.Duration {
 	leases := v.recent(v.leases)
+	if len(leases) == 0 {
+		return 0
+	}
 	f := v.heard(func(f foreign) bool { return f.Type == "offer" && f.Your.IsValid() && !f.at.IsZero() })
-	if len(leases) == 0 || f == nil {
+	if f == nil {
+		for _, o := range v.recent(v.offers) {
+			if o.XID == leases[0].XID {
+				if w := leases[0].Time.Sub(sentAt(o)); w >= proxyWait {
+					return w
+				}
+				return 0
+			}
+		}
 		return 0
 	}
 	for i := range v.foreign { // the first of them

@@ -120,6 +120,11 @@ func plainRows() []fault {
 			profile: "uefi-x64", puppet: lab.PuppetConfig{Drop: tcpPort(80)}, target: "tiny",
 		},
 		{
+			name: "filter-rom", want: "script_not_fetched", sure: "likely", fix: []string{"TCP port 80"},
+			how:     "everything of TCP port 80 is lost on the wire of a machine with iPXE in its ROM",
+			profile: "ipxe-bios", puppet: lab.PuppetConfig{Drop: tcpPort(80)}, target: "tiny",
+		},
+		{
 			name: "snooped", want: "snooping", sure: "likely", fix: []string{"trusted"},
 			how:     "the box's answers on ports 67 and 4011 are lost on the way to a machine with iPXE in its ROM",
 			profile: "ipxe-bios", puppet: lab.PuppetConfig{Drop: boxDHCP},
@@ -280,7 +285,6 @@ func ladderRows() []fault {
 		row("q-2010", "uefi-2010", "UEFI firmware of 2010: throws direct offers away, no bit 3, names without end"),
 		row("q-2013", "uefi-2013", "UEFI firmware of 2010 to 2013: throws direct offers away, names without end"),
 		row("q-2017", "uefi-2017", "UEFI firmware of 2014 to 2017: throws direct offers away"),
-		row("q-slow", "uefi-slow", "UEFI firmware that misses offers in the first tenth of a second"),
 		row("q-tunnel", "uefi-large-drop", "UEFI firmware behind a tunnel that drops large packets"),
 		row("q-small", "bios-small", "a BIOS ROM that asks for blocks of 1456 octets and can receive 512"),
 		large,

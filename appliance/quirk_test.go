@@ -41,7 +41,7 @@ type wire struct {
 	mac      net.HardwareAddr
 	sessions map[netip.AddrPort]*session
 	nextPort uint16
-	asked    []string // files by TFTP
+	asked    []string // boot programs, and other files by TFTP
 }
 
 type session struct {
@@ -295,6 +295,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if r.Method == http.MethodGet {
+		w.asked = append(w.asked, name)
 		w.box.Record(boot.Event{Kind: boot.KindHTTP, Addr: wireClient, File: name, Bytes: int64(len(data)), Total: int64(len(data))})
 	}
 	return res(data), nil
@@ -436,6 +437,7 @@ func TestLadderRescues(t *testing.T) {
 func TestLadderTriesTheOtherBuild(t *testing.T) {
 	for profile, names := range map[string][2]string{
 		"uefi-x64": {"x86_64/snponly.efi", "x86_64/ipxe.efi"},
+		"http-x64": {"x86_64/snponly.efi", "x86_64/ipxe.efi"},
 		"bios":     {"undionly.kpxe", "ipxe.pxe"},
 	} {
 		onWire(t, func(t *testing.T, w *wire) {

@@ -140,6 +140,7 @@ func eventually(ctx context.Context, limit time.Duration, f func() error) error 
 // TestRogueDHCP starts a second DHCP server on a site whose own is known.
 func TestRogueDHCP(t *testing.T) {
 	need(t)
+	t.Parallel()
 	s, box := bareWith(t, &scene{name: "rogue"})
 	const rogueAddr = "10.77.0.66"
 	ctx := t.Context()
@@ -235,6 +236,7 @@ func bootBeside(ctx context.Context, s *lab.Site, name string) (from []string, o
 // so everywhere, and goes on when the younger one is gone.
 func TestTwins(t *testing.T) {
 	need(t)
+	t.Parallel()
 	const youngAddr = "10.77.0.9"
 	s, old := bareWith(t, &scene{name: "twins"})
 	ctx := t.Context()

@@ -10,8 +10,8 @@ import (
 	"github.com/bootpuck/bootpuck/appliance/e2e/lab"
 )
 
-// real is a row with real firmware in QEMU: what it does is the point.
-type real struct {
+// genuine is a row with real firmware in QEMU: what it does is the point.
+type genuine struct {
 	fault
 	client string
 	// until is what its console shows when it has come as far as it will; empty:
@@ -21,7 +21,7 @@ type real struct {
 
 // playReal boots the machines of a site one after the other and then waits for
 // the box's conclusions, all at the same time.
-func playReal(t *testing.T, s *lab.Site, box *lab.Process, rows []real) {
+func playReal(t *testing.T, s *lab.Site, box *lab.Process, rows []genuine) {
 	t.Helper()
 	var wg sync.WaitGroup
 	done := make([]outcome, len(rows))
@@ -71,7 +71,7 @@ func TestVerdictsFirmware(t *testing.T) {
 	need(t)
 	t.Run("option60", func(t *testing.T) {
 		s, box := bareWith(t, &scene{name: "qemu-option60", dhcp: lab.DHCPConfig{Option60: true}})
-		playReal(t, s, box, []real{{client: "ovmf-pxe", until: "PXE-E16", fault: fault{
+		playReal(t, s, box, []genuine{{client: "ovmf-pxe", until: "PXE-E16", fault: fault{
 			name: "qe-option60", want: "option60", sure: "certain", fix: []string{"remove option 60", "cannot make up for it"},
 			how: "real EDK2 firmware (OVMF) beside a dnsmasq that sends option 60: it gives up with PXE-E16, and no shape of offer helps",
 		}}})
@@ -81,12 +81,12 @@ func TestVerdictsFirmware(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		row := func(name, kind string) real {
-			return real{client: kind, until: lab.InstallerStarted, fault: fault{
+		row := func(name, kind string) genuine {
+			return genuine{client: kind, until: lab.InstallerStarted, fault: fault{
 				name: name, want: "booted", healthy: true, how: "real firmware (" + kind + ") boots a Linux kernel whose installer reports that it started",
 			}}
 		}
-		rows := []real{
+		rows := []genuine{
 			{client: "ovmf-secure-pxe", fault: fault{
 				name: "qe-secure", want: "not_started", sure: "likely", fix: []string{"Secure Boot", "shim"},
 				how: "real EDK2 firmware with Secure Boot on fetches a boot program that is not signed, and refuses it",

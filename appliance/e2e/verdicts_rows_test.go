@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -99,6 +100,8 @@ var rowRules = map[string]map[string]any{
 	"no-file":     {"file": "files/vm/nothing.efi"},
 	"filter-4011": {"style": "two-step"},
 	"h-two-step":  {"style": "two-step"},
+	"rv-uefi":     {"style": "two-step", "delay": "1s"},
+	"rv-bios":     {"style": "two-step", "delay": "1s"},
 }
 
 // plainRows are faults on a site whose DHCP server is well.
@@ -205,7 +208,7 @@ func plainRows() []fault {
 		{
 			name: "slow", want: "booted", second: "tftp_slow", target: "tiny",
 			how:     "eight of a hundred UDP packets are lost: the boot program arrives after many repeats",
-			profile: "bios", puppet: lab.PuppetConfig{Drop: udpLoss(0.08, 5)},
+			profile: "uefi-x64", puppet: lab.PuppetConfig{Drop: udpLoss(0.08, 5)},
 		},
 		{
 			name: "looping", want: "boot_loop", sure: "certain", fix: []string{"call back"},
@@ -264,8 +267,10 @@ func healthyRows() []fault {
 		case "h-done":
 			rows[i].power.Running = reports("started", "done")
 		case "h-pi4":
+			rows[i].puppet.MAC = net.HardwareAddr{0xdc, 0xa6, 0x32, 0x12, 0x34, 0x56}
 			rows[i].power.Fetch = []string{"fixup4.dat", "cmdline.txt", "kernel8.img"}
-		case "h-pi3":
+		case "h-pi3": // told from others by its maker's block of addresses
+			rows[i].puppet.MAC = net.HardwareAddr{0xb8, 0x27, 0xeb, 0x12, 0x34, 0x56}
 			rows[i].power.Fetch = []string{"config.txt", "start.elf", "fixup.dat", "cmdline.txt", "kernel8.img"}
 		case "h-lossy", "h-lossy-bios":
 			rows[i].puppet.Drop = lab.Loss(0.005, uint64(i))

@@ -53,8 +53,10 @@ func noServer() *scene {
 func option60Scene() *scene {
 	const how = "the site's dnsmasq sends option 60 = PXEClient to everybody; "
 	row := func(name, profile, kind, sure string) fault {
-		return fault{name: name, profile: profile, how: how + kind, want: "option60", sure: sure,
-			fix: []string{"remove option 60", lab.RouterAddr, "cannot make up for it"}}
+		return fault{
+			name: name, profile: profile, how: how + kind, want: "option60", sure: sure,
+			fix: []string{"remove option 60", lab.RouterAddr, "cannot make up for it"},
+		}
 	}
 	return &scene{
 		name: "option60", dhcp: lab.DHCPConfig{Option60: true},
@@ -69,8 +71,10 @@ func option60Scene() *scene {
 
 func rivalScene() *scene {
 	row := func(name, profile, kind string) fault {
-		return fault{name: name, profile: profile, want: "rival_won", power: lab.Power{Loader: true}, fix: []string{"other boot server", lab.RivalAddr},
-			how: "a dnsmasq in proxy mode with boot files of its own answers at once, and a rule has this box answer a second later; " + kind}
+		return fault{
+			name: name, profile: profile, want: "rival_won", power: lab.Power{Loader: true}, fix: []string{"other boot server", lab.RivalAddr},
+			how: "a dnsmasq in proxy mode with boot files of its own answers at once, and a rule has this box answer a second later; " + kind,
+		}
 	}
 	return &scene{
 		name: "rival", rival: true,
@@ -210,6 +214,15 @@ func lateScene() *scene {
 				how:    "the machine's wire passes nothing for the first 25 s, as a switch port under spanning tree; its firmware gives up two seconds after its fourth try, and the DHCP server takes three",
 				puppet: lab.PuppetConfig{Drop: func(p lab.Packet) bool { return p.At < 25*time.Second }},
 				change: func(p *pxesim.Profile) { p.DiscoverWaits[3] = 2 * time.Second },
+				act: func(ctx context.Context, p *play) error {
+					// While the box's own link is new, it may be the box that heard nothing.
+					select {
+					case <-time.After(70 * time.Second):
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+					return p.on(ctx)
+				},
 			},
 			{
 				// The DHCP server's offer must come late enough too, which is why this

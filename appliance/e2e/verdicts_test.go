@@ -189,7 +189,7 @@ func settled(ctx context.Context, s *lab.Site, admin, mac string, nth int) (trie
 
 // Bounds of the scenes: how many sites are open, and how long one may take.
 const (
-	sceneWidth = 6
+	sceneWidth = 10
 	sceneLimit = 9 * time.Minute
 	rowLimit   = 7 * time.Minute
 	// powerGap is between two machines of a site that are switched on: a box of
@@ -486,6 +486,7 @@ func (o outcome) keep() error {
 // nothing else than that they are.
 func TestVerdicts(t *testing.T) {
 	need(t)
+	t.Parallel() // beside TestTwins: both wait most of the time
 	var mu sync.Mutex
 	var all []outcome
 	report := func(o outcome) {

@@ -33,8 +33,11 @@ func TestScript(t *testing.T) {
 		left                           bool
 		err                            string
 	}{
-		{name: "chain, kernel, boot", script: "#!ipxe\nset product a b\nchain --autofree http://box/next?mac=${net${i}/mac}&p=${product:uristring} || goto again\n:again\nexit\n",
-			started: "http://box/linux", cmdline: "http://box/linux one=1 two=yes"},
+		{
+			name:    "chain, kernel, boot",
+			script:  "#!ipxe\nset product a b\nchain --autofree http://box/next?mac=${net${i}/mac}&p=${product:uristring} || goto again\n:again\nexit\n",
+			started: "http://box/linux", cmdline: "http://box/linux one=1 two=yes",
+		},
 		{name: "a program is started", script: "chain http://box/tool.efi ||", started: "http://box/tool.efi"},
 		{name: "what fails goes on", script: "chain http://box/none || goto on\nboot\n:on\nexit 1\n", left: true},
 		{name: "the first of two labels is not the last", script: "goto a\nboot\n:a\niseq ${platform} efi && exit 1 || exit", left: true},

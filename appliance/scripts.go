@@ -117,7 +117,7 @@ func (s scripts) machine(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
 // render writes a plan in the language of the program that asked. What cannot be
 // written down is said on the machine's screen, and the local disk comes next.
 func (s scripts) render(dst []byte, plan boot.Plan, ask registry.Ask, out bootweb.Script) ([]byte, bootweb.Script) {
-	out.Reason = plan.Choice.Reason
+	out.Reason, out.Action, out.Profile = plan.Choice.Reason, plan.Choice.Action, plan.Choice.Profile
 	r := s.box.files.renderer
 	var text []byte
 	var reason boot.Reason
@@ -304,6 +304,7 @@ func (b *Box) config(dst []byte, name string, from netip.Addr, base, files strin
 		// nothing, and its own disk is what nothing comes to.
 		plan.Choice.Action = boot.ActionLocal
 	}
+	out.Action, out.Profile = plan.Choice.Action, plan.Choice.Profile
 	var reason boot.Reason
 	if pxelinux {
 		text, reason = b.files.renderer.PXELinux(dst, plan, fetchFrom(folder, plan, base, files))

@@ -59,7 +59,7 @@ type Event struct {
 	ArchKnown bool          // Arch holds a value
 	Firmware  Firmware      // who is talking; empty outside DHCP
 	Form      Form          // shape of the answer, DHCP only
-	File      string        // boot file, URL, path asked for; of a callback its name (see Callbacks), of a decision action/profile, "start/" when an armed or single boot is used
+	File      string        // boot file, URL, path asked for; of a callback its name (see Callbacks)
 	Bytes     int64         // payload octets that were transferred
 	Duration  time.Duration // of a transfer, or from packet to reply
 	Retries   int           // retransmissions of a transfer
@@ -71,6 +71,8 @@ type Event struct {
 	Acked     bool          // TFTP: the client acknowledged at least one packet
 	Foreign   *Foreign      // of KindForeign; never changed once set
 	Attempt   AttemptID     // of KindVerdict
+	Action    Action        // of a decision, or of a text rendered by one: what the machine is to do
+	Profile   string        // same: which profile; empty when none is behind it
 	Shape     *Shape        // of an offer that is not of the default shape; never changed once set
 }
 

@@ -48,6 +48,10 @@ type Script struct {
 	MAC    boot.MAC  // what the query says, when it does
 	GUID   boot.GUID // same
 	Text   string    // one sentence for the event
+	// Action and Profile are what was decided about the machine, when the text
+	// carries a decision out.
+	Action  boot.Action
+	Profile string
 }
 
 // status is the HTTP status of the answer. Firmware and iPXE show only the

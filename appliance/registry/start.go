@@ -107,7 +107,7 @@ func (p *planning) begin(c boot.Choice, profile boot.Profile, target boot.Target
 	err := r.do(t, StartTimeout)
 	if err == nil {
 		e := p.event(boot.KindDecision, boot.ReasonNone, p.title()+" starts "+profile.Name+" ("+string(seen.Mode)+", boot "+count(next.Used)+")")
-		e.File = "start/" + profile.Name
+		e.Action, e.Profile = boot.ActionArmed, profile.Name
 		r.tell(e)
 		return plan, boot.ReasonNone
 	}

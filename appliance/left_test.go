@@ -12,9 +12,10 @@ import (
 func TestFailedStepTellsNoToken(t *testing.T) {
 	w := newWire(t)
 	for step, want := range map[string]string{
-		"fetching http://192.0.2.2/a/abcdefghijklmnopqrstuvwxy2/autounattend.xml": "fetching http://192.0.2.2/a/…/autounattend.xml",
-		"fetching http://192.0.2.2:8080/x/abcdefghijklmnopqrstuvwxy2":             "fetching http://192.0.2.2:8080/x/…",
-		"fetching http://192.0.2.2/m/abcdefghijklmnopqrstuvwxy2/3?code=K7QX":      "fetching http://192.0.2.2/m/…/3?code=K7QX",
+		"fetching http://192.0.2.2/a/abcdefghijklmnopqrstuvwxy2/autounattend.xml": "fetching http://192.0.2.2/a/.../autounattend.xml",
+		"fetching http://192.0.2.2:8080/x/abcdefghijklmnopqrstuvwxy2":             "fetching http://192.0.2.2:8080/x/...",
+		"fetching http://192.0.2.2/m/abcdefghijklmnopqrstuvwxy2/3?code=K7QX":      "fetching http://192.0.2.2/m/.../3?code=K7QX",
+		"fetching http://joe:hunter2@192.0.2.9/vmlinuz":                           "fetching http://192.0.2.9/vmlinuz",
 		"fetching http://192.0.2.2/files/debian/vmlinuz":                          "fetching http://192.0.2.2/files/debian/vmlinuz",
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), "GET", "/left?how=failed&step="+url.QueryEscape(step), nil)

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -74,10 +73,6 @@ func (s scripts) fixed(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
 	return text, out
 }
 
-// tokenPart is an address of a machine's own, with its token: the journal is read
-// by more people than the answer file that the token leads to.
-var tokenPart = regexp.MustCompile(`/(a|cb|m|w|x)/[^/?\s]+`)
-
 // left notes that a machine leaves for its disk, or that a step of its script
 // failed. It is a claim about the sender alone, and nothing depends on it but
 // the story of its boot.
@@ -91,7 +86,7 @@ func (scripts) left(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
 	if ipxe.LeftFailed(how) {
 		out.Reason = boot.ReasonFetchBroken
 		if step := queryValue(q.RawQuery, "step", maxSaid); step != "" {
-			out.Text += ": " + tokenPart.ReplaceAllString(step, "/$1/…")
+			out.Text += ": " + ipxe.Tellable(step)
 		}
 	}
 	return append(dst, "#!ipxe\n"...), out

@@ -49,7 +49,8 @@ func masked(v any) any {
 // says holds at times what only that machine was given: the kernel's command
 // line, an installer's answers.
 func maskEvent(e boot.Event) boot.Event {
-	if e.Kind == boot.KindSyslog && e.Text != "" {
+	log := e.Kind == boot.KindSyslog || e.Kind == boot.KindCallback && e.File == string(boot.CallbackLog)
+	if log && e.Text != "" {
 		e.Text = Masked
 	}
 	return e

@@ -189,7 +189,9 @@ func TestLogsAreMasked(t *testing.T) {
 	}
 	// The pages are for strangers too, as long as they have no login.
 	a := ForStrangers(boot.Attempt{
-		Events:   []boot.Event{{Kind: boot.KindSyslog, Text: "hunter2"}, {Kind: boot.KindOffer, Text: "seen"}},
+		Events: []boot.Event{
+			{Kind: boot.KindSyslog, Text: "hunter2"}, {Kind: boot.KindCallback, File: string(boot.CallbackLog), Text: "hunter2"}, {Kind: boot.KindOffer, Text: "seen"},
+		},
 		Verdicts: []boot.Verdict{{Evidence: []boot.Evidence{{Text: logEvidence + "hunter2"}, {Text: "seen"}}}},
 	})
 	if text := fmt.Sprint(a); strings.Contains(text, "hunter2") || strings.Count(text, "seen") < 2 {

@@ -3,6 +3,7 @@ package ipxe
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -143,7 +144,26 @@ func (s *script) say(text string) {
 }
 
 // step remembers what is being done, for the case that it fails.
-func (s *script) step(what string) { s.line("set step ", guard(what)) }
+func (s *script) step(what string) { s.line("set step ", guard(Tellable(what))) }
+
+// secretParts are parts of addresses that are nobody's business: tokens of a
+// machine's own addresses, names and passwords before a host.
+var secretParts = [...]struct {
+	is *regexp.Regexp
+	by string
+}{
+	{regexp.MustCompile(`/(a|cb|m|w|x)/[^/?\s]{8,}`), "/$1/..."},
+	{regexp.MustCompile(`://[^/@\s]*@`), "://"},
+}
+
+// Tellable is what may be said of a step on a screen and in a journal: both are
+// read by more people than what its address leads to.
+func Tellable(step string) string {
+	for _, p := range secretParts {
+		step = p.is.ReplaceAllString(step, p.by)
+	}
+	return step
+}
 
 // must is a command whose failure ends at the explanation.
 func (s *script) must(parts ...string) { s.line(strings.Join(parts, " ") + " || goto " + labelFailed) }

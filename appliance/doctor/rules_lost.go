@@ -66,7 +66,7 @@ func judgeExhausted(v *view) (boot.Verdict, bool) {
 	conf := boot.Likely
 	var what string
 	if len(alive) > 0 {
-		what = "The DHCP server " + list(addrs(alive)) + " answers others, but made this machine no offer."
+		what = "The DHCP server " + list(addrs(alive)) + " answers others, but no offer of it to this machine was heard."
 	} else {
 		conf, what = boot.Possible, capital(lastHeard(known[0], v.now))
 		alive = append(alive, known[0].Server)

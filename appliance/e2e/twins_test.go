@@ -156,7 +156,7 @@ func TestRogueDHCP(t *testing.T) {
 	if err := ns.Address(rogueAddr + "/24"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Run(ns, "rogue-dnsmasq", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=eth0",
+	if _, err := s.Run(ns, "rogue-dnsmasq", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--port=0", "--interface=eth0",
 		"--bind-interfaces", "--log-facility=-", "--no-ping", "--dhcp-leasefile="+filepath.Join(s.Dir(), "rogue.leases"),
 		"--dhcp-range=10.77.0.200,10.77.0.210,255.255.255.0,600"); err != nil {
 		t.Fatal(err)

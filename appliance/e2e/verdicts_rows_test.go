@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -257,6 +258,7 @@ func healthyRows() []fault {
 		row("h-two-step", "uefi-x64", "tiny", "booted", "UEFI PXE with the two-step offer pinned by a rule"),
 		row("h-noguid", "bios-noguid", "tiny", "booted", "BIOS option ROM without option 97"),
 		row("h-done", "uefi-x64", "tiny", "booted", "UEFI PXE, the installer reports that it is done"),
+		row("h-pxelinux", "bios", "pxelinux", "booted", "BIOS option ROM, pxelinux with a configuration of its own"),
 		row("h-pi4", "pi4", "", "booted", "Raspberry Pi 4"),
 		row("h-pi3", "pi3", "", "booted", "Raspberry Pi 3"),
 		row("h-lossy", "uefi-x64", "tiny", "booted", "UEFI PXE with one packet of two hundred lost in each direction"),
@@ -266,6 +268,8 @@ func healthyRows() []fault {
 		switch rows[i].name {
 		case "h-done":
 			rows[i].power.Running = reports("started", "done")
+		case "h-pxelinux":
+			rows[i].power.Running = pxelinux
 		case "h-pi4":
 			rows[i].puppet.MAC = net.HardwareAddr{0xdc, 0xa6, 0x32, 0x12, 0x34, 0x56}
 			rows[i].power.Fetch = []string{"fixup4.dat", "cmdline.txt", "kernel8.img"}
@@ -277,6 +281,21 @@ func healthyRows() []fault {
 		}
 	}
 	return rows
+}
+
+// pxelinux fetches what lpxelinux.0 does once it runs, by HTTP from its own
+// folder: its core, the machine's configuration, and what that names.
+func pxelinux(ctx context.Context, m *lab.Alive) error {
+	folder := m.Started[:strings.LastIndexByte(m.Started, '/')+1]
+	base := "http://" + lab.BoxAddr + "/files/vm/"
+	for _, u := range []string{
+		folder + "ldlinux.c32", folder + "pxelinux.cfg/01-" + strings.ReplaceAll(m.MAC.String(), ":", "-"), base + "linux", base + "initrd",
+	} {
+		if err := m.Get(ctx, u); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ladderRows are machines that do not follow the first shape of offer.

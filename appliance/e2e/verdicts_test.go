@@ -254,6 +254,13 @@ targets:
     cmdline: started={{callback "started"}} failed={{callback "failed"}} done={{callback "done"}}
   - name: disk
     kind: local
+  - name: pxelinux
+    kind: pxelinux
+    script: |
+      DEFAULT tiny
+      LABEL tiny
+        KERNEL {{.Box.Base}}/files/vm/linux
+        INITRD {{.Box.Base}}/files/vm/initrd
 profiles:
   - {name: tiny, target: tiny}
   - {name: missing, target: missing}
@@ -262,6 +269,7 @@ profiles:
   - {name: hungry, target: hungry}
   - {name: wipe, target: wipe}
   - {name: disk, target: disk}
+  - {name: pxelinux, target: pxelinux}
 `
 
 // document is the scene's exchange file.

@@ -79,7 +79,7 @@ func dnsmasqArgs(c DHCPConfig, dir string, boxMAC net.HardwareAddr) []string {
 		last = leaseLast
 	}
 	args := []string{
-		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0",
+		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--port=0",
 		"--interface=eth0", "--bind-interfaces", "--log-dhcp", "--log-facility=-",
 		"--dhcp-leasefile=" + filepath.Join(dir, "dnsmasq.leases"),
 		"--dhcp-authoritative",
@@ -189,7 +189,7 @@ func (s *Site) startDHCP(ctx context.Context) error {
 			return nil
 		}
 		// dhcpd does not advertise; on such sites the router itself does.
-		ra, err := s.run(s.router, "router-ra", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
+		ra, err := s.run(s.router, "router-ra", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=",
 			"--user=root", "--port=0", "--interface=eth0", "--bind-interfaces", "--log-facility=-",
 			"--enable-ra", "--dhcp-range=fd77::,ra-only")
 		if err != nil {

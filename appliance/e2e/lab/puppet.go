@@ -116,8 +116,9 @@ type Power struct {
 // Alive is a machine whose payload runs.
 type Alive struct {
 	*Puppet
-	// Cmdline is the kernel's.
-	Cmdline string
+	// Started is the address of the kernel or program that runs, and Cmdline the
+	// kernel's.
+	Started, Cmdline string
 	// Addr is the machine's address.
 	Addr netip.Addr
 	HTTP *http.Client
@@ -131,6 +132,25 @@ func (a *Alive) Word(key string) string {
 		}
 	}
 	return ""
+}
+
+// Get fetches an address and throws its content away.
+func (a *Alive) Get(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := a.HTTP.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	n, err := io.Copy(io.Discard, resp.Body)
+	a.note("GET %s: %s, %d octets, %v", url, resp.Status, n, err)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return err
 }
 
 // Report calls a callback's address.
@@ -241,7 +261,7 @@ func (p *Puppet) On(ctx context.Context, pw Power) (o Outcome, err error) {
 		err = nil
 	}
 	if err == nil && o.Started != "" && pw.Running != nil {
-		err = pw.Running(ctx, &Alive{Puppet: p, Cmdline: run.cmdline, Addr: last.Lease.Addr.Addr(), HTTP: run.http})
+		err = pw.Running(ctx, &Alive{Puppet: p, Started: o.Started, Cmdline: run.cmdline, Addr: last.Lease.Addr.Addr(), HTTP: run.http})
 	}
 	return o, err
 }
@@ -312,6 +332,11 @@ func (l *puppetLink) Send(ctx context.Context, d pxesim.Datagram) error {
 
 // Configure implements pxesim.Link.
 func (l *puppetLink) Configure(ctx context.Context, lease pxesim.Lease) error {
+	if lease.Addr.Bits() == 32 {
+		// Without a netmask (the Pi 3 asks for none) everything is near; the kernel,
+		// which carries TFTP here, has to be told so.
+		lease.Addr = netip.PrefixFrom(lease.Addr.Addr(), 24)
+	}
 	if err := l.p.ns.Do(func() error { return l.RawLink.Configure(ctx, lease) }); err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (b *Baseline) start(ctx context.Context, s *Site, ns *Namespace, name, addr
 // the script's URL and HTTP Boot clients to files below httpBase.
 func proxyArgs(addr, root, script, httpBase string, f BootFiles) []string {
 	args := []string{
-		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0",
+		"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--user=root", "--port=0",
 		"--interface=eth0", "--bind-interfaces", "--log-dhcp", "--log-facility=-",
 		"--dhcp-range=" + addr + ",proxy,255.255.255.0",
 		"--enable-tftp", "--tftp-root=" + root, "--tftp-no-fail",

@@ -264,7 +264,7 @@ func (s *Site) startRelay(ctx context.Context) error {
 	if s.cfg.DHCP.NoAdvertisements {
 		return nil
 	}
-	ra, err := s.run(s.relay, "relay-ra", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
+	ra, err := s.run(s.relay, "relay-ra", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=",
 		"--user=root", "--port=0", "--interface=eth1", "--bind-interfaces", "--log-facility=-",
 		"--enable-ra", "--dhcp-range=fd78::,ra-only")
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net"
 	"os"
 	"os/exec"
@@ -42,7 +43,7 @@ func saidOfLAN(ctx context.Context, t *testing.T, s *lab.Site, ns *lab.Namespace
 	if err != nil {
 		return fmt.Errorf("bootpuckctl lan: %w\n%s", err, lanText)
 	}
-	plainPage := strings.Join(strings.Fields(tags.ReplaceAllString(page, " ")), " ")
+	plainPage := strings.Join(strings.Fields(html.UnescapeString(tags.ReplaceAllString(page, " "))), " ")
 	var scrape []string
 	for _, l := range lanMetrics.FindAllString(metrics, -1) {
 		if !strings.HasSuffix(l, " 0") {

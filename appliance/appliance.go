@@ -77,6 +77,7 @@ type Box struct {
 	registry   *registry.Registry
 	awaiting   *boot.Awaiting
 	quirks     *quirks.Book
+	witnesses  witnesses
 	neighbours *neighbours
 	keeper     *keeper
 	page       *admin.Box
@@ -188,7 +189,10 @@ func (b *Box) Record(e boot.Event) {
 	if ok {
 		b.metrics.Passed(stage, arch, known)
 	}
-	b.await(e, stage)
+	honest := b.speaksFor(e)
+	if honest {
+		b.await(e, stage)
+	}
 	switch e.Kind {
 	case boot.KindTFTP, boot.KindHTTP, boot.KindScript:
 		if e.Reason == boot.ReasonNone && e.Addr.IsValid() {
@@ -200,7 +204,9 @@ func (b *Box) Record(e boot.Event) {
 		}
 	default:
 	}
-	b.observeQuirks(e, stage)
+	if honest {
+		b.observeQuirks(e, stage)
+	}
 	b.attempts.Observe(e)
 	b.sight(e)
 	b.metrics.Record(e)

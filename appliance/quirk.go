@@ -1,8 +1,11 @@
 package appliance
 
 import (
+	"sync"
+
 	"github.com/bootpuck/bootpuck/appliance/boot"
 	"github.com/bootpuck/bootpuck/appliance/metrics"
+	"github.com/bootpuck/bootpuck/appliance/quirks"
 )
 
 // modelShape is the shape that machines like this client are offered first.
@@ -75,11 +78,66 @@ func (b *Box) learn(e boot.Event) {
 		switch {
 		case o.Rescued && seeded:
 			b.quirks.Failed(class, oui, product, o.Seed)
-			b.quirks.Worked(class, oui, product, o.Shape, true)
+			if b.witnesses.enough(quirks.ID(class, oui, product), o.Client.MAC, o.Shape) {
+				b.quirks.Worked(class, oui, product, o.Shape, true)
+			}
 		case o.Rescued && !o.Shape.IsZero():
-			b.quirks.Worked(class, oui, product, o.Shape, true)
+			if b.witnesses.enough(quirks.ID(class, oui, product), o.Client.MAC, o.Shape) {
+				b.quirks.Worked(class, oui, product, o.Shape, true)
+			}
 		case seeded && o.Shape == o.Seed:
 			b.quirks.Worked(class, oui, product, o.Shape, false)
 		}
 	}
+}
+
+// witnesses remembers which machine first showed that a model needs a shape that
+// others of its make may not bear: another boot program can hang where the usual
+// one works. One machine, which may be a liar, is not enough for that; the form
+// of an offer, a delay and smaller blocks hurt nobody.
+type witnesses struct {
+	mu    sync.Mutex
+	first map[witness]boot.MAC
+}
+
+type witness struct {
+	model string
+	shape boot.Shape
+}
+
+// maxWitnesses bounds them. Beyond, all are forgotten: the next two machines
+// teach the same again.
+const maxWitnesses = 1024
+
+// enough says whether the shape may be learned for the model from this machine.
+func (w *witnesses) enough(model string, mac boot.MAC, s boot.Shape) bool {
+	if s.Variant == boot.VariantDefault && !s.NoPriority {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k := witness{model, s}
+	if first, known := w.first[k]; known {
+		return first != mac
+	}
+	if w.first == nil || len(w.first) >= maxWitnesses {
+		w.first = map[witness]boot.MAC{}
+	}
+	w.first[k] = mac
+	return false
+}
+
+// speaksFor says whether an event can be of the machine that it names: a request
+// by HTTP may claim any hardware address. Where the box has seen which address
+// the machine took, another one on the same LAN is somebody else's claim.
+func (b *Box) speaksFor(e boot.Event) bool {
+	if e.MAC == "" || !e.Addr.IsValid() || e.Kind != boot.KindScript && e.Kind != boot.KindHTTP {
+		return true
+	}
+	own, known := b.memory.Addr(e.MAC)
+	if !known || own == e.Addr.Unmap() {
+		return true
+	}
+	_, onLink, _ := b.neighbours.get(e.Addr)
+	return !onLink
 }

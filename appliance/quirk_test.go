@@ -448,9 +448,19 @@ func TestLadderTriesTheOtherBuild(t *testing.T) {
 			if !w.boot(profile) || !slices.Equal(w.shapes(), []boot.Shape{{}, native}) || w.asked[0] != names[1] {
 				t.Fatalf("%s: given %v, asked for %q", profile, w.shapes(), w.asked)
 			}
+			// One machine is not enough to have others of its make given another build.
+			if m := w.box.quirks.List(); len(m) != 0 {
+				t.Errorf("learned from one machine: %+v", m)
+			}
+			first := w.mac
+			w.mac = net.HardwareAddr{0x52, 0x54, 0, 1, 2, 9}
+			if w.boot(profile) || !w.boot(profile) {
+				t.Errorf("%s: the second machine was given %v", profile, w.shapes())
+			}
 			if m := w.box.quirks.List(); len(m) != 1 || m[0].Shape != native {
 				t.Errorf("the book has %+v", m)
 			}
+			w.mac = first
 			// It has started this build before: one silence is a switched-off machine.
 			w.hangs[names[1]] = true
 			w.boot(profile)
@@ -703,4 +713,42 @@ func TestStalls(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLiarsTeachNothing: a machine that lies about itself, or somebody who speaks
+// in another's name, neither changes what the others of its make are given nor
+// keeps the ladder from helping.
+func TestLiarsTeachNothing(t *testing.T) {
+	t.Run("a model", func(t *testing.T) {
+		onWire(t, func(t *testing.T, w *wire) {
+			w.mac = net.HardwareAddr{0x52, 0x54, 0, 0x66, 0x66, 0x66}
+			w.hangs["x86_64/snponly.efi"] = true
+			w.boot("uefi-x64")
+			if !w.boot("uefi-x64") {
+				t.Fatal("the liar does not boot")
+			}
+			w.hangs = map[string]bool{"x86_64/ipxe.efi": true} // on healthy machines of that make
+			for i := range 5 {
+				w.mac = net.HardwareAddr{0x52, 0x54, 0, 1, 2, byte(i)}
+				if !w.boot("uefi-x64") {
+					t.Errorf("machine %d was given %v", i, w.shapes())
+				}
+			}
+		})
+	})
+	t.Run("a name", func(t *testing.T) {
+		onWire(t, func(t *testing.T, w *wire) {
+			w.box.neighbours = newNeighbours(func(netip.Addr) (boot.MAC, bool, bool) { return "", true, false }, w.box.cfg.Now)
+			w.hangs["x86_64/snponly.efi"] = true
+			claim := boot.Event{Kind: boot.KindScript, MAC: boot.MACOf(w.mac), Addr: netip.MustParseAddr("192.0.2.66"), File: "/s", Bytes: 100}
+			for range 2 {
+				time.AfterFunc(20*time.Second, func() { w.box.Record(claim) })
+				w.boot("uefi-x64")
+				w.box.Record(claim)
+			}
+			if !slices.Contains(w.shapes(), native) {
+				t.Errorf("given %v: somebody else's request counted as the machine's", w.shapes())
+			}
+		})
+	})
 }

@@ -164,6 +164,18 @@ func (m *Memory) WhoIs(addr netip.Addr) (Client, bool) {
 	return c, true
 }
 
+// Addr is the address that mac was last seen using; ok is false when none was.
+func (m *Memory) Addr(mac MAC) (addr netip.Addr, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, known := m.byMAC[mac]
+	if !known {
+		return netip.Addr{}, false
+	}
+	addr = e.Value.(*memory).addr
+	return addr, addr.IsValid()
+}
+
 // Len is the number of clients remembered.
 func (m *Memory) Len() int {
 	m.mu.Lock()

@@ -282,7 +282,7 @@ func (l Ladder) anew() Ladder {
 			l = l.back(part)
 		}
 	}
-	l.Sure = l.Sure && l.Tried != 0
+	l.Sure = l.Tried != 0 // the other parts are tried only for symptoms that are sure
 	return l
 }
 

@@ -370,6 +370,16 @@ func TestLadderOfBIOS(t *testing.T) {
 	if got := p.ask(bios, 0, 0); got != (Shape{}) {
 		t.Errorf("%v", got)
 	}
+	for _, known := range []bool{true, false} {
+		p = newPlayer(t)
+		if known {
+			p.ask(uefi, 5, 0)
+		}
+		p.policy.Quirks = func(Client) (Shape, bool) { return Shape{Block: 600}, false }
+		if got := p.ask(bios, 0, time.Minute); got != (Shape{Block: 600}) || p.last.Move != (Move{}) {
+			t.Errorf("known %v: %v %+v", known, got, p.last.Move)
+		}
+	}
 	for _, c := range []Client{client(FirmwareRPi, 0), client(FirmwareIPXE, 0)} {
 		p := newPlayer(t)
 		for range 4 {

@@ -16,10 +16,8 @@ var equivalents = map[string]string{
 	`client.go readArch: ok → true`:                               "an architecture outside the registry has no loader",
 	`client.go archFromClass: !ok → false`:                        "without the separator the rest is empty: no digits",
 
-	`decide.go Decide: ruled → true`:         "without a matching rule the rule is empty",
-	`decide.go rule: false → true`:           "the rule beside it is empty",
-	`decide.go pxeForm: h.XID != xid → true`: "equal transactions have been dealt with above, unless something was loaded",
-	`decide.go hostIsAddress: !ok → false`:   "without a scheme the host is empty: no address",
+	`decide.go rule: false → true`:         "the rule beside it is empty",
+	`decide.go hostIsAddress: !ok → false`: "without a scheme the host is empty: no address",
 
 	`memory.go Offered: loopLimit-1 → 4`:           "copy stops at the shorter slice",
 	`memory.go Offered: oldest.IsZero() → false`:   "the zero time is longer ago than any window",
@@ -28,6 +26,8 @@ var equivalents = map[string]string{
 	`memory.go Loaded: FormNone → "mutant"`:        "no style overwrites no style: one that worked has been offered",
 
 	`memory.go place: m.byAddr[addr] == e → false`: "placing it where it is changes nothing",
+
+	`quirk_round.go failed: m != (Move{}) → true`: "without a move nothing is tried, and what was sure ends with the boot",
 
 	`quirk.go anew: partVariant → 225`:    offerDone,
 	`quirk.go anew: partBlock → 3841`:     offerDone,

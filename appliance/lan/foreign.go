@@ -2,7 +2,6 @@ package lan
 
 import (
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -15,7 +14,7 @@ import (
 // sent again within foreignAgain says nothing new; a site where hundreds of
 // machines boot in a second is still understood from a part of it.
 const (
-	foreignAgain     = time.Second // for one server, client and type
+	foreignAgain     = time.Second // for the same words of the same station to one client
 	foreignPerSecond = 50          // over all
 	foreignKeys      = 1024
 )
@@ -69,10 +68,11 @@ func foreignText(f boot.Foreign) string {
 	return fmt.Sprintf("The %s %s %s.", who, f.Server, text)
 }
 
+// foreignKey is all of what was said, by which station and to whom. With less, a
+// forged reply in a server's name would hide what the server itself says.
 type foreignKey struct {
-	server netip.Addr
+	said   boot.Foreign
 	client boot.MAC
-	kind   string
 }
 
 // foreignLimit keeps a chatty server from filling the journal. It reads no
@@ -88,7 +88,7 @@ func newForeignLimit() *foreignLimit {
 
 // allow says whether what f says to client is told now.
 func (l *foreignLimit) allow(f boot.Foreign, client boot.MAC, now time.Time) bool {
-	key := foreignKey{f.Server, client, f.Type}
+	key := foreignKey{f, client}
 	if last, ok := l.last[key]; ok && now.Sub(last) < foreignAgain {
 		return false
 	}

@@ -89,8 +89,9 @@ func TestForeignLimit(t *testing.T) {
 	l := newForeignLimit()
 	f := boot.Foreign{Type: "offer", Server: netip.MustParseAddr("192.0.2.1")}
 	at := func(d time.Duration) time.Time { return epoch.Add(d) }
-	ack := f
+	ack, forged, with60 := f, f, f
 	ack.Type = "ack"
+	forged.MAC, with60.Class = "02:66:66:66:66:66", "PXEClient"
 	for _, step := range []struct {
 		f      boot.Foreign
 		client boot.MAC
@@ -101,6 +102,8 @@ func TestForeignLimit(t *testing.T) {
 		{f, "02:00:00:00:00:77", 999 * time.Millisecond, false},
 		{f, "02:00:00:00:00:78", 999 * time.Millisecond, true},
 		{ack, "02:00:00:00:00:77", 999 * time.Millisecond, true},
+		{forged, "02:00:00:00:00:77", 999 * time.Millisecond, true}, // another station in its name
+		{with60, "02:00:00:00:00:77", 999 * time.Millisecond, true}, // other words
 		{f, "02:00:00:00:00:77", time.Second, true},
 	} {
 		if got := l.allow(step.f, step.client, at(step.at)); got != step.want {

@@ -24,6 +24,10 @@ const (
 	// seen. A server that has been put right is not asked again by us, so only
 	// time tells.
 	findingFor = time.Hour
+	// settledReplies and settledAfter are how much and for how long a server has
+	// been heard that is part of the LAN, when it has not answered a question.
+	settledReplies = 8
+	settledAfter   = 10 * time.Minute
 )
 
 // Events are limited as a whole too: forged servers are all seen for the first
@@ -111,7 +115,7 @@ func (t *table) hear(h heard, q question, ifname string, now time.Time) []boot.E
 	r, known := t.list[identity{h.server, h.mac}]
 	if !known {
 		if len(t.list) >= MaxResponders {
-			t.evict()
+			t.evict(now)
 			if t.overflown.IsZero() || now.Sub(t.overflown) >= warnEvery {
 				t.overflown = now
 				out = append(out, boot.Event{
@@ -166,16 +170,48 @@ func (t *table) warns(r *Responder, reason boot.Reason, now time.Time) bool {
 	return true
 }
 
-// evict forgets the responder with the fewest replies, the oldest of equals:
-// forged ones are heard once, so they push out each other and not the LAN's own.
-func (t *table) evict() {
+// evict forgets the responder that matters least. Among strangers that is the
+// one with the fewest replies, the oldest of equals: forged ones are heard once,
+// so they push out each other. Among those that have shown that they belong here
+// it is the one that came last: whoever forges more of them comes after the LAN's
+// own.
+func (t *table) evict(now time.Time) {
 	var victim *Responder
 	for _, r := range t.list {
-		if victim == nil || r.Replies < victim.Replies || r.Replies == victim.Replies && r.Last.Before(victim.Last) {
+		if victim == nil || t.lessThan(r, victim, now) {
 			victim = r
 		}
 	}
 	delete(t.list, identity{victim.Server, victim.MAC})
+}
+
+// lessThan says whether r is to be forgotten before other.
+func (t *table) lessThan(r, other *Responder, now time.Time) bool {
+	mine, its := t.standing(r, now), t.standing(other, now)
+	switch {
+	case mine != its:
+		return mine < its
+	case mine > 0:
+		return r.First.After(other.First)
+	case r.Replies != other.Replies:
+		return r.Replies < other.Replies
+	}
+	return r.Last.Before(other.Last)
+}
+
+// standing is how surely r belongs to the LAN: 2 when the operator says so, 1 when
+// it answered a question of this box or has been heard for long, else 0. Who is
+// gone keeps nobody else out.
+func (t *table) standing(r *Responder, now time.Time) int {
+	switch {
+	case r.Gone, now.Sub(r.Last) >= forgetAfter:
+		return 0
+	case slices.Contains(t.known, r.Server):
+		return 2
+	case r.Asked, r.Replies >= settledReplies && r.Last.Sub(r.First) >= settledAfter:
+		return 1
+	}
+	return 0
 }
 
 // learn takes over what h says and tells whether any of it is new. Values only

@@ -178,3 +178,68 @@ func TestFloodOfForgedServers(t *testing.T) {
 		t.Errorf("an hour later: %v", told(got))
 	}
 }
+
+// TestForgersDoNotPushOutTheServer: many forged servers, each with more replies
+// than the LAN's own, and patient ones that answer as it does.
+func TestForgersDoNotPushOutTheServer(t *testing.T) {
+	own := hear(t, offer(option(60, "PXEClient")), "02:00:00:00:00:01")
+	forged := func(i int) heard {
+		h := own
+		h.server = netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
+		h.source, h.mac, h.class = h.server, boot.MAC(fmt.Sprintf("02:66:00:00:00:%02x", i)), ""
+		return h
+	}
+	for _, tt := range []struct {
+		name   string
+		server func(tbl *table) // makes the server known
+		with   question         // what the forged ones answer
+		named  bool             // they speak in the name of a server that the operator named
+		want   bool
+	}{
+		{"heard for long", func(tbl *table) {
+			for i := range settledReplies + 1 {
+				tbl.observe(own, "eth0", epoch.Add(time.Duration(i)*2*time.Minute))
+			}
+		}, questionNone, false, true},
+		{"asked", func(tbl *table) { tbl.hear(own, questionPlain, "eth0", epoch) }, questionNone, false, true},
+		{"asked, and so were they", func(tbl *table) { tbl.hear(own, questionPlain, "eth0", epoch) }, questionPlain, false, true},
+		{"named", func(tbl *table) {
+			tbl.known = []netip.Addr{own.server}
+			tbl.observe(own, "eth0", epoch)
+		}, questionPlain, false, true},
+		{"named, and they use its name", func(tbl *table) {
+			tbl.known = []netip.Addr{own.server}
+			tbl.observe(own, "eth0", epoch)
+		}, questionNone, true, true},
+		{"gone", func(tbl *table) {
+			tbl.hear(own, questionPlain, "eth0", epoch)
+			tbl.list[identity{own.server, own.mac}].Gone = true
+		}, questionNone, false, false},
+		{"a stranger", func(tbl *table) { tbl.observe(own, "eth0", epoch) }, questionNone, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tbl := newTable()
+			tt.server(tbl)
+			now := epoch.Add(20 * time.Minute)
+			for range 30 {
+				for i := range 2 * MaxResponders {
+					now = now.Add(time.Second)
+					h := forged(i)
+					if tt.named {
+						h.server = own.server
+					}
+					for range 2 {
+						tbl.hear(h, tt.with, "eth0", now)
+					}
+				}
+			}
+			r, there := tbl.list[identity{own.server, own.mac}]
+			if there != tt.want || len(tbl.list) > MaxResponders {
+				t.Fatalf("kept: %v, of %d", there, len(tbl.list))
+			}
+			if there && (len(r.Findings) != 1 || r.Findings[0].Reason != boot.ReasonOption60) {
+				t.Errorf("findings %+v", r.Findings)
+			}
+		})
+	}
+}

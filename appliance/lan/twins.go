@@ -1,6 +1,7 @@
 package lan
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -221,10 +222,11 @@ func (t *Twins) Suspect(addr netip.Addr, now time.Time) {
 		return
 	}
 	if len(t.suspects) >= maxSuspects {
-		// Who has shown to be no box gives way; boxes never do.
+		// Who has shown to be no box gives way, and a box's other addresses do;
+		// boxes that are kept never do.
 		var victim netip.Addr
 		for a, s := range t.suspects {
-			if s.id == "" && (!victim.IsValid() || s.refusals > t.suspects[victim].refusals) {
+			if !t.known(a) && (!victim.IsValid() || s.refusals > t.suspects[victim].refusals) {
 				victim = a
 			}
 		}
@@ -247,14 +249,15 @@ func (t *Twins) Ask(now time.Time) []netip.Addr {
 		}
 	}
 	slices.SortFunc(due, func(a, b netip.Addr) int {
-		// Known boxes first: standing by depends on them.
-		if x, y := t.suspects[a].id != "", t.suspects[b].id != ""; x != y {
+		// Known boxes first: standing by depends on them. Then who waits longest,
+		// so that nobody is kept from being asked.
+		if x, y := t.known(a), t.known(b); x != y {
 			if x {
 				return -1
 			}
 			return 1
 		}
-		return a.Compare(b)
+		return cmp.Or(t.suspects[a].next.Compare(t.suspects[b].next), a.Compare(b))
 	})
 	for i, a := range due {
 		if !t.questions.AllowN(now, 1) {
@@ -265,6 +268,12 @@ func (t *Twins) Ask(now time.Time) []netip.Addr {
 		s.next = now.Add(t.pause(s))
 	}
 	return due
+}
+
+// known says whether a box that is kept has answered at a, and not elsewhere since.
+func (t *Twins) known(a netip.Addr) bool {
+	x := t.twins[t.suspects[a].id]
+	return x != nil && x.addr == a
 }
 
 // pause is how long to wait after a question to s.
@@ -299,17 +308,20 @@ func (t *Twins) Answer(addr netip.Addr, p TwinPage, err error, now time.Time) {
 	if s.id != p.ID {
 		delete(t.twins, s.id) // it was started again, or another took its place
 	}
-	s.id, s.refusals = p.ID, 0
 	started := now.Add(-time.Duration(p.Uptime * float64(time.Second)))
 	x, known := t.twins[p.ID]
-	if !known && len(t.twins) >= boot.MaxLANTwins {
-		s.id = ""
-		return
-	}
 	if !known {
-		x = &twin{}
+		x = &twin{page: p, older: started.Before(t.cfg.Started)}
+		if !t.room(x) {
+			// It is asked again, ever more seldom, and gives way to other addresses.
+			s.id = ""
+			s.refusals++
+			s.next = s.asked.Add(t.pause(s))
+			return
+		}
 		t.twins[p.ID] = x
 	}
+	s.id, s.refusals = p.ID, 0
 	if shift := started.Sub(x.started); !known || shift > restarted || shift < -restarted {
 		// The order is settled once: measured again and again it might change.
 		x.started, x.byID = started, false
@@ -326,6 +338,43 @@ func (t *Twins) Answer(addr netip.Addr, p TwinPage, err error, now time.Time) {
 		t.tell(now, boot.ReasonTwin, x.sentence(now))
 	}
 	t.settle(now)
+}
+
+// room says whether there is room for x, and makes it: of more boxes than are
+// kept, those that answer machines in the place of this one matter most, and
+// those that answer nobody least. Otherwise a few pages of the latter would hide
+// the box that is in the way. Of equals the first stay.
+func (t *Twins) room(x *twin) bool {
+	if len(t.twins) < boot.MaxLANTwins {
+		return true
+	}
+	var least *twin
+	for id, y := range t.twins {
+		if id != t.behind && (least == nil || t.weight(y) < t.weight(least) || t.weight(y) == t.weight(least) && y.last.After(least.last)) {
+			least = y
+		}
+	}
+	if least == nil || t.weight(least) >= t.weight(x) {
+		return false
+	}
+	delete(t.twins, least.page.ID)
+	for _, s := range t.suspects {
+		if s.id == least.page.ID {
+			s.id, s.refusals = "", 1
+		}
+	}
+	return true
+}
+
+// weight is how much x matters when not all boxes can be kept.
+func (t *Twins) weight(x *twin) int {
+	switch {
+	case x.page.Observe, x.missed > 0:
+		return 0
+	case !x.answersFor(t.cfg.ID):
+		return 1
+	}
+	return 2
 }
 
 // unanswered takes in that there was no box's page at an address.

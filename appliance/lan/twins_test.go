@@ -462,3 +462,72 @@ func TestLikeABox(t *testing.T) {
 		}
 	}
 }
+
+// TestLiarsDoNotHideATwin: pages of boxes that are not in the way keep out no box
+// that is.
+func TestLiarsDoNotHideATwin(t *testing.T) {
+	observes := func(p *TwinPage) { p.Observe = true }
+	older := func(p *TwinPage) { p.Uptime = 1e6 }
+	for _, tt := range []struct {
+		name   string
+		lie    func(*TwinPage)
+		silent bool // they say nothing after the first page
+		one    bool // all have one ID
+	}{
+		{"in observe mode", observes, false, false},
+		{"older", older, false, false},
+		{"standing by", func(p *TwinPage) { p.Standby, p.Behind = true, "c" }, false, false},
+		{"silent", older, true, false},
+		{"one box with many addresses", older, false, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			st := newTwinStand(t)
+			now := at(time.Hour)
+			met := map[netip.Addr]bool{}
+			ask := func(seconds int) {
+				for range seconds {
+					now = now.Add(time.Second)
+					for _, a := range st.Ask(now) {
+						switch {
+						case a == twinAddr:
+							st.Answer(a, page(), nil, now)
+						case tt.silent && met[a]:
+							st.Answer(a, TwinPage{}, errSilent, now)
+						default:
+							met[a] = true
+							p := page(tt.lie, func(p *TwinPage) { p.ID, p.For = fmt.Sprint("liar", a.As4()[3]), []netip.Addr{a} })
+							if tt.one {
+								p.ID = "liar"
+							}
+							st.Answer(a, p, nil, now)
+						}
+					}
+					st.Tick(now)
+				}
+			}
+			for i := range maxSuspects {
+				st.Suspect(netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + i)}), now)
+			}
+			ask(80)
+			if want := boot.MaxLANTwins; !tt.one && len(st.List(now)) != want {
+				t.Fatalf("%d liars are known", len(st.List(now)))
+			}
+			st.Suspect(twinAddr, now)
+			ask(80)
+			if !st.Is(twinAddr) || !st.Standby() || st.Behind() != "b" {
+				t.Errorf("the real box: known %v; stands by: %v", st.Is(twinAddr), st.Standby())
+			}
+			if n := len(st.List(now)); n > boot.MaxLANTwins || len(st.suspects) > maxSuspects {
+				t.Errorf("%d twins, %d suspects", n, len(st.suspects))
+			}
+			// It stays, whoever comes.
+			for i := range 50 {
+				st.Suspect(netip.AddrFrom4([4]byte{192, 0, 2, byte(150 + i)}), now)
+				ask(10)
+			}
+			if !st.Is(twinAddr) || st.Behind() != "b" {
+				t.Error("the real box was pushed out")
+			}
+		})
+	}
+}

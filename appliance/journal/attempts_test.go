@@ -120,7 +120,8 @@ func fileA(name string, r boot.Reason) boot.Event {
 }
 
 func scriptA(text string) boot.Event {
-	return boot.Event{Kind: boot.KindScript, MAC: macA, Addr: addrA, File: "/s", Text: text, Bytes: 100}
+	action, profile := told(text)
+	return boot.Event{Kind: boot.KindScript, MAC: macA, Addr: addrA, File: "/s", Text: text, Action: action, Profile: profile, Bytes: 100}
 }
 
 // failA plays a boot that fails for good a minute later.
@@ -215,7 +216,7 @@ func TestListAttempts(t *testing.T) {
 		}, nil)
 		start := time.Now()
 		for n := range 5 {
-			g.Observe(boot.Event{Kind: boot.KindScript, MAC: mac(n), File: "/s", Text: "local (default)", Bytes: 1})
+			g.Observe(boot.Event{Kind: boot.KindScript, MAC: mac(n), File: "/s", Text: "local (default)", Action: boot.ActionLocal, Bytes: 1})
 			pass(time.Minute)
 		}
 		g.Observe(offerA())
@@ -327,7 +328,7 @@ func TestRestart(t *testing.T) {
 	s := newShelf()
 	var failedID, goingID boot.AttemptID
 	var failed boot.Attempt
-	other := boot.Event{Kind: boot.KindScript, MAC: mac(1), Addr: netip.MustParseAddr("192.0.2.7"), File: "/s", Text: "armed debian (machine)", Bytes: 1}
+	other := boot.Event{Kind: boot.KindScript, MAC: mac(1), Addr: netip.MustParseAddr("192.0.2.7"), File: "/s", Text: "armed debian (machine)", Action: boot.ActionArmed, Profile: "debian", Bytes: 1}
 	synctest.Test(t, func(t *testing.T) {
 		g := run(t, AttemptsConfig{Judge: func(a *boot.Attempt) []boot.Verdict {
 			return []boot.Verdict{{Name: boot.ReasonFetchBroken, Evidence: []boot.Evidence{{Time: a.Start, Text: "x"}}}}
@@ -428,7 +429,7 @@ func TestBatches(t *testing.T) {
 		}
 		// What makes way in memory makes way in the store.
 		for n := range 300 {
-			g.Observe(boot.Event{Kind: boot.KindScript, MAC: mac(1000 + n), File: "/s", Text: "local (default)", Bytes: 1})
+			g.Observe(boot.Event{Kind: boot.KindScript, MAC: mac(1000 + n), File: "/s", Text: "local (default)", Action: boot.ActionLocal, Bytes: 1})
 			pass(time.Minute)
 		}
 		list, _ := g.List(AttemptQuery{States: []boot.AttemptState{boot.AttemptLocal}, Limit: MaxAttempts})
@@ -477,7 +478,7 @@ func TestStoreFails(t *testing.T) {
 		s.mu.Lock()
 		s.stuck = make(chan struct{})
 		s.mu.Unlock()
-		g.Observe(boot.Event{Kind: boot.KindScript, MAC: mac(1), File: "/s", Text: "local (default)", Bytes: 1})
+		g.Observe(boot.Event{Kind: boot.KindScript, MAC: mac(1), File: "/s", Text: "local (default)", Action: boot.ActionLocal, Bytes: 1})
 		pass(10 * time.Minute)
 		if list, _ := g.List(AttemptQuery{MAC: mac(1)}); len(list) != 1 || list[0].State != boot.AttemptLocal {
 			t.Error("joining waited for the store")

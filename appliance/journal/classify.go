@@ -108,38 +108,3 @@ func (t *try) stageOf(e boot.Event, local func(string) boot.StageName) boot.Stag
 	}
 	return s
 }
-
-// decided reads what a script event says was decided: "boot rescue (machine)"
-// at the end of its text, after what the machine told of itself.
-func decided(text string) (action boot.Action, profile string, ok bool) {
-	head, source, found := cutLast(text, " (")
-	if !found || !strings.HasSuffix(source, ")") || !sources[boot.Source(strings.TrimSuffix(source, ")"))] {
-		return "", "", false
-	}
-	if _, tail, more := cutLast(head, ": "); more {
-		head = tail
-	}
-	word, profile, _ := strings.Cut(head, " ")
-	if action = boot.Action(word); !actions[action] || profile != "" && !boot.ValidName(profile) {
-		return "", "", false
-	}
-	return action, profile, true
-}
-
-var sources = map[boot.Source]bool{
-	boot.SourceDenied: true, boot.SourceSafety: true, boot.SourceMachine: true, boot.SourceUnknown: true, boot.SourceGroup: true,
-	boot.SourceRule: true, boot.SourceDefault: true, boot.SourceSettings: true, boot.SourceBuiltIn: true,
-}
-
-var actions = map[boot.Action]bool{
-	boot.ActionSilent: true, boot.ActionBoot: true, boot.ActionArmed: true, boot.ActionMenu: true, boot.ActionLocal: true, boot.ActionAsk: true,
-}
-
-// cutLast is strings.Cut at the last occurrence of sep.
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
-}

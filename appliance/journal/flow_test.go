@@ -221,7 +221,11 @@ func (p *pc) system() *pc {
 }
 
 func (p *pc) lease() *pc {
-	p.w.wait(4 * time.Second)
+	if p.fw == boot.FirmwareIPXE {
+		p.w.wait(time.Second) // a boot offer is there, so it waits for none
+	} else {
+		p.w.wait(4 * time.Second)
+	}
 	e := p.dhcp(boot.KindLease)
 	e.Addr, e.Text = p.addr, "from the DHCP server 192.0.2.1"
 	p.w.see(e)
@@ -277,8 +281,20 @@ func (p *pc) scriptReason(name, text string, r boot.Reason) *pc {
 	p.w.wait(100 * time.Millisecond)
 	e := p.event(boot.KindScript)
 	e.Addr, e.File, e.Text, e.Bytes, e.Reason = p.addr, name, text, 700, r
+	e.Action, e.Profile = told(text)
 	p.w.see(e)
 	return p
+}
+
+// told is what the events of the box hold beside a text.
+func told(text string) (boot.Action, string) {
+	for _, a := range []boot.Action{boot.ActionBoot, boot.ActionArmed, boot.ActionMenu, boot.ActionLocal} {
+		if _, rest, ok := strings.Cut(": "+text, ": "+string(a)+" "); ok {
+			profile, _, _ := strings.Cut(rest, "(")
+			return a, strings.TrimSpace(profile)
+		}
+	}
+	return "", ""
 }
 
 func (p *pc) callback(text string, r boot.Reason) *pc {

@@ -399,14 +399,14 @@ func TestClockIsSet(t *testing.T) {
 	w.now = stepped(w.now, jump) // NTP
 	p.as(boot.FirmwareIPXE).discover().lease()
 	a := w.one()
-	if a.Took != 9*time.Second || a.State != boot.AttemptRunning {
-		t.Errorf("took %s, %s: want 9 s", a.Took, a.State)
+	if a.Took != 6*time.Second || a.State != boot.AttemptRunning {
+		t.Errorf("took %s, %s: want 6 s", a.Took, a.State)
 	}
 	id := a.ID
 	w.tr.stepped(w.now)
 	w.wait(time.Second)
 	a = w.one()
-	if a.ID != id || a.Took != 9*time.Second || a.Last.Round(0).Sub(a.Start.Round(0)) != 9*time.Second || a.Start.Round(0).Sub(real0.Round(0)).Abs() > time.Second {
+	if a.ID != id || a.Took != 6*time.Second || a.Last.Round(0).Sub(a.Start.Round(0)) != 9*time.Second || a.Start.Round(0).Sub(real0.Round(0)).Abs() > time.Second {
 		t.Errorf("start %s, last %s, took %s", a.Start, a.Last, a.Took)
 	}
 	for _, s := range a.Stages {
@@ -477,6 +477,9 @@ func randomEvent(r *rand.Rand, now time.Time) boot.Event {
 		Bytes: r.Int64N(100) - 5, Total: r.Int64N(100) - 5, Duration: time.Duration(r.Int64N(int64(5*time.Second))) - time.Second, Retries: r.IntN(5) - 1,
 		Acked: pick(2), Arch: boot.Arch(r.IntN(60)), ArchKnown: pick(2),
 	}
+	if pick(3) {
+		e.Action, e.Profile = told(e.Text)
+	}
 	n := r.IntN(12)
 	if !pick(5) {
 		e.MAC = mac(n)
@@ -539,28 +542,51 @@ func FuzzTracker(f *testing.F) {
 	})
 }
 
+// TestDecided: what was decided is told beside the text, whatever that holds.
 func TestDecided(t *testing.T) {
+	script := func(a boot.Action, profile, text string) boot.Event {
+		return boot.Event{Kind: boot.KindScript, File: "/s", Action: a, Profile: profile, Text: text}
+	}
+	decision := func(a boot.Action, profile string) boot.Event {
+		return boot.Event{Kind: boot.KindDecision, Action: a, Profile: profile, Text: "pc"}
+	}
 	tests := []struct {
-		text    string
+		name    string
+		events  []boot.Event
 		action  boot.Action
 		profile string
-		ok      bool
+		armed   bool
 	}{
-		{"QEMU PC 2048 MiB iPXE 1.21: boot debian (machine)", boot.ActionBoot, "debian", true},
-		{"boot debian (machine)", boot.ActionBoot, "debian", true},
-		{"local (default)", boot.ActionLocal, "", true},
-		{"A: B: menu (rule)", boot.ActionMenu, "", true},
-		{"QEMU PC (machine)", "", "", false},
-		{"boot debian (nobody)", "", "", false},
-		{"boot ../x (machine)", "", "", false},
-		{"", "", "", false},
-		{"answer file preseed.cfg", "", "", false},
+		{"note behind the decision", []boot.Event{script(boot.ActionBoot, "debian", "boot debian (machine); 3912 more requests of this client not listed")}, boot.ActionBoot, "debian", false},
+		{"long text that is cut", []boot.Event{script(boot.ActionBoot, "debian", strings.Repeat("M", 400)+": boot debian (machine)")}, boot.ActionBoot, "debian", false},
+		{"a text that looks like a decision", []boot.Event{script("", "", "pc: local (default)")}, boot.ActionMenu, "", false},
+		{"decision alone", []boot.Event{decision(boot.ActionLocal, "")}, boot.ActionLocal, "", false},
+		{"armed, then its code is taken", []boot.Event{script(boot.ActionArmed, "debian", ""), decision(boot.ActionArmed, "debian"), script(boot.ActionBoot, "debian", "")}, boot.ActionBoot, "debian", true},
+		{"the start of an armed boot alone", []boot.Event{decision(boot.ActionArmed, "debian"), script(boot.ActionBoot, "debian", "")}, boot.ActionBoot, "debian", true},
+		{"menu, then local", []boot.Event{script(boot.ActionMenu, "", ""), script(boot.ActionLocal, "", "")}, boot.ActionLocal, "", false},
 	}
 	for _, c := range tests {
-		action, profile, ok := decided(c.text)
-		if action != c.action || profile != c.profile || ok != c.ok {
-			t.Errorf("%q: %q, %q, %v", c.text, action, profile, ok)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			w := newWire(t)
+			p := w.pc(1, boot.FirmwareUEFI).loader("snponly.efi")
+			for _, e := range c.events {
+				e.MAC, e.Addr = p.mac, p.addr
+				w.see(e)
+			}
+			if a := w.one(); a.Action != c.action || a.Profile != c.profile || a.Armed != c.armed {
+				t.Errorf("action %q, profile %q, armed %v", a.Action, a.Profile, a.Armed)
+			}
+		})
+	}
+	// A boot that never fetched its kernel is none that was left to its disk.
+	w := newWire(t)
+	p := w.pc(1, boot.FirmwareUEFI).loader("snponly.efi")
+	e := script(boot.ActionBoot, "debian", "boot debian (machine); 3912 more requests of this client not listed")
+	e.MAC, e.Addr = p.mac, p.addr
+	w.see(e)
+	w.wait(10 * time.Minute)
+	if a := w.one(); a.State != boot.AttemptStalled {
+		t.Errorf("%s after ten minutes of silence", a.State)
 	}
 }
 

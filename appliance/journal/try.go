@@ -188,9 +188,7 @@ func (t *try) apply(e boot.Event, local func(string) boot.StageName) {
 	case boot.KindScript:
 		t.script(&e, local)
 	case boot.KindDecision:
-		if strings.HasSuffix(e.Text, ")") && strings.Contains(e.Text, " ("+string(boot.AssignArmed)+", boot ") {
-			t.a.Armed = true
-		}
+		t.decided(&e)
 	case boot.KindCallback:
 		t.reports(&e)
 	case boot.KindSyslog:
@@ -583,15 +581,23 @@ func (t *try) script(e *boot.Event, local func(string) boot.StageName) {
 		s.Reason = boot.ReasonNone
 	}
 	t.forgive(name)
-	if action, profile, ok := decided(e.Text); ok {
-		t.a.Action = action
-		if profile != "" {
-			t.a.Profile = profile
-		}
-		t.a.Armed = t.a.Armed || action == boot.ActionArmed
-	} else if name == boot.StageScript && t.a.Action == "" {
+	t.decided(e)
+	if name == boot.StageScript && t.a.Action == "" {
 		t.a.Action = boot.ActionMenu // nothing was said: the built-in menu, or the start-up script
 	}
+}
+
+// decided takes what the machine is to do, from a decision or the text that
+// carries it out. A boot that was armed stays so when its code is taken.
+func (t *try) decided(e *boot.Event) {
+	if e.Action == "" {
+		return
+	}
+	t.a.Action = e.Action
+	if e.Profile != "" {
+		t.a.Profile = e.Profile
+	}
+	t.a.Armed = t.a.Armed || e.Action == boot.ActionArmed
 }
 
 // leaves takes that a script told that it leaves for the disk.

@@ -616,7 +616,7 @@ func TestSameOrNext(t *testing.T) {
 	tests := []struct {
 		name string
 		play func(w *wire)
-		want string // states, oldest first; + stands for "tried again"
+		want string // states, oldest first; + stands for "tried again", / for another machine's
 	}{
 		{"an operating system alone", func(w *wire) { w.pc(1, "").system() }, ""},
 		{"boot manager that loops on one card", func(w *wire) {
@@ -688,7 +688,7 @@ func TestSameOrNext(t *testing.T) {
 			w.wait(20 * time.Second)
 			p.guid = guid(77)
 			p.discover()
-		}, "stalled running+"},
+		}, "stalled running/"},
 		{"ROM with another identifier than the SMBIOS one of iPXE", func(w *wire) {
 			p := w.pc(1, boot.FirmwareBIOS).discover().lease().tftp("undionly.kpxe", 90<<10)
 			w.wait(3 * time.Second)
@@ -715,7 +715,10 @@ func TestSameOrNext(t *testing.T) {
 				if a.Again {
 					s += "+"
 				}
-				if i > 0 && a.Before != all[i-1].ID {
+				switch {
+				case i > 0 && a.Before == "":
+					s += "/"
+				case i > 0 && a.Before != all[i-1].ID:
 					t.Errorf("attempt %d does not name the one before", i)
 				}
 				got = append(got, s)

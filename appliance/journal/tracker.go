@@ -380,6 +380,7 @@ func (tr *tracker) share(g boot.GUID, now time.Time) {
 // joined into, and gives it an attempt of its own: both are told again from what
 // is kept of them. It returns the attempt of mac.
 func (tr *tracker) split(t *try, mac boot.MAC, now time.Time) *try {
+	tr.place(t) // it is on stage now: the one that is to come pushes out others
 	tr.share(t.a.GUID, now)
 	other := mac
 	if mac == t.a.MAC {
@@ -396,7 +397,7 @@ func (tr *tracker) split(t *try, mac boot.MAC, now time.Time) *try {
 	if len(moved) == 0 || len(rest) == 0 {
 		return t
 	}
-	n := tr.begin(&moved[0], nil)
+	n := tr.begin(&moved[0], nil, t)
 	for _, e := range moved {
 		tr.add(n, e)
 	}
@@ -444,14 +445,15 @@ func (t *try) recount() {
 }
 
 // begin starts an attempt for the event that founds it; add puts it in. before is
-// the one that the same machine made last, nil when there is none.
-func (tr *tracker) begin(e *boot.Event, before *try) *try {
+// the one that the same machine made last, nil when there is none. spare do not
+// make way for it.
+func (tr *tracker) begin(e *boot.Event, before *try, spare ...*try) *try {
 	began := e.Time.Add(-spent(e))
 	tr.seq++
 	t := &try{seq: tr.seq, base: began, heard: e.Time, a: boot.Attempt{
 		ID: tr.newID(), State: boot.AttemptRunning, Start: began, Last: e.Time, Took: spent(e),
 	}}
-	if before != nil {
+	if before != nil && before.sameMachine(e) {
 		t.a.Before = before.a.ID
 		gap := e.Time.Sub(before.heard)
 		t.a.Again = gap <= MaxTryGap && gap > -roundTime
@@ -463,9 +465,18 @@ func (tr *tracker) begin(e *boot.Event, before *try) *try {
 	t.rank = rankOnce
 	t.elem = tr.ranks[rankOnce].PushBack(t)
 	for len(tr.byID) > maxAttempts {
-		tr.evict(t)
+		tr.evict(append(spare, t)...)
 	}
 	return t
+}
+
+// sameMachine says whether an event is of the machine of the attempt for sure: a
+// card may be moved to another machine, and makers leave one identifier in many.
+func (t *try) sameMachine(e *boot.Event) bool {
+	if differ(e.GUID, t.a.GUID) {
+		return false
+	}
+	return e.MAC == t.a.MAC || slices.Contains(t.a.MACs, e.MAC)
 }
 
 // add applies an event to an attempt and keeps the indices and bounds.
@@ -566,13 +577,13 @@ func (tr *tracker) place(t *try) {
 
 // evict makes room: the least valuable rank that is above its quota gives the
 // attempt that was quiet longest. spare stays.
-func (tr *tracker) evict(spare *try) {
+func (tr *tracker) evict(spare ...*try) {
 	for r := range ranks {
 		if tr.ranks[r].Len() <= quota[r] {
 			continue
 		}
 		for el := tr.ranks[r].Front(); el != nil; el = el.Next() {
-			if t := el.Value.(*try); t != spare {
+			if t := el.Value.(*try); !slices.Contains(spare, t) {
 				tr.evicted++
 				tr.remove(t)
 				return
@@ -704,15 +715,18 @@ func (tr *tracker) tick(now time.Time) []*try {
 }
 
 // restore takes what an earlier run has kept, oldest first. What was going on
-// goes on: the machine is given the time that it would have had.
+// goes on, and the machine is given the time that it would have had, unless the
+// clock says that it cannot. What was over is over for good: no clock can be
+// trusted to tell how long ago it was.
 func (tr *tracker) restore(kept []keptAttempt, now time.Time) {
 	slices.SortStableFunc(kept, func(a, b keptAttempt) int { return cmp.Compare(a.Seq, b.Seq) })
+	believed := believe(kept)
 	// What this run has seen already is newer.
 	for _, t := range tr.byID {
 		t.seq += uint64(len(kept)) + lastSeq(kept)
 	}
 	tr.seq += uint64(len(kept)) + lastSeq(kept)
-	for _, k := range kept {
+	for i, k := range kept {
 		if _, taken := tr.byID[k.Attempt.ID]; taken {
 			continue
 		}
@@ -721,9 +735,11 @@ func (tr *tracker) restore(kept []keptAttempt, now time.Time) {
 			t.apply(e, tr.cfg.local)
 		}
 		t.a, t.acts, t.flight, t.heard = k.Attempt, nil, nil, now
-		if t.finished() {
-			// What comes next is its next boot, also where no clock tells how long ago this one was.
-			t.heard = now.Add(-min(max(now.Round(0).Sub(k.Attempt.Last), startGap+time.Second), stayOpen))
+		over := t.finished()
+		if over {
+			t.heard, t.xids = now.Add(-2*stayOpen), nil // nothing is joined to it
+		} else {
+			t.resume(now)
 		}
 		t.base = t.heard.Add(-k.Attempt.Took)
 		t.done = map[boot.StageName]int64{}
@@ -733,7 +749,11 @@ func (tr *tracker) restore(kept []keptAttempt, now time.Time) {
 			t.answered = t.answered || s.Name == boot.StageOffer
 		}
 		t.recount()
-		t.changed, t.told, t.kept, t.stored = false, t.finished(), true, now
+		t.changed, t.told, t.kept, t.stored = false, over, true, now
+		t.unkept = i >= believed
+		if t.finished() && !over {
+			t.changed, t.unkept, t.stored = true, true, time.Time{} // the store does not know that it is over
+		}
 		tr.cost += t.cost
 		tr.byID[t.a.ID] = t
 		t.rank = t.worth()
@@ -757,6 +777,49 @@ func (tr *tracker) restore(kept []keptAttempt, now time.Time) {
 	if tr.cost > maxCost {
 		tr.thin(nil)
 	}
+}
+
+// resume takes up an attempt that was going on when the earlier run ended. Its
+// times are put on the clock of this run that does not jump. When the wall clock
+// is behind them, or far ahead, then it is not the one that they were read from:
+// the attempt ends as far as it came.
+func (t *try) resume(now time.Time) {
+	a := &t.a
+	if gap := now.Round(0).Sub(a.Last); gap < 0 || gap > stayOpen {
+		if a.End = a.Last; a.End.IsZero() {
+			a.End = time.Unix(0, 0) // finished, nobody knows when
+		}
+		if a.State == boot.AttemptRunning {
+			a.State = boot.AttemptStalled
+		}
+		t.heard, t.xids = now.Add(-2*stayOpen), nil
+		return
+	}
+	anchor := func(x *time.Time) { *x = now.Add(x.Sub(now)) }
+	anchor(&a.Start)
+	anchor(&a.Last)
+	for i := range a.Stages {
+		anchor(&a.Stages[i].First)
+		anchor(&a.Stages[i].Last)
+	}
+	for i := range a.Events {
+		anchor(&a.Events[i].Time)
+	}
+}
+
+// believe gives documents with a number that nobody can have counted to one that
+// follows the others', and returns how many, of the sorted ones, have their own.
+func believe(kept []keptAttempt) int {
+	believed := len(kept)
+	for believed > 0 && kept[believed-1].Seq > maxSeq {
+		believed--
+	}
+	last := lastSeq(kept[:believed])
+	for i := believed; i < len(kept); i++ {
+		last++
+		kept[i].Seq = last
+	}
+	return believed
 }
 
 func lastSeq(kept []keptAttempt) uint64 {

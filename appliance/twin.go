@@ -95,8 +95,10 @@ func (t *twinTask) Run(ctx context.Context) error {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	t.once.Do(func() { close(t.ready) })
+	var told uint64 // the latest event that was looked at
 	for {
 		now := time.Now()
+		told = t.follow(told)
 		if !t.box.cfg.Settings.Observe { // then nothing is sent, and nobody is in the way
 			for _, a := range t.Ask(now) {
 				asking.Go(func() {
@@ -116,6 +118,24 @@ func (t *twinTask) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// maxFollow bounds the events that are looked at in a second.
+const maxFollow = 1024
+
+// follow tells Twins which machines were heard to take an address, of the events
+// after seq, and returns the latest event.
+func (t *twinTask) follow(seq uint64) uint64 {
+	if !t.Standby() {
+		return seq
+	}
+	events, last := t.box.journal.Since(seq, maxFollow)
+	for _, e := range events {
+		if e.Kind == boot.KindLease {
+			t.Followed(e.MAC)
+		}
+	}
+	return last
 }
 
 // ask fetches the page of whoever is at addr. Where this box serves machines on

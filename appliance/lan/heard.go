@@ -41,6 +41,8 @@ type heard struct {
 	xid    uint32     // the client's transaction
 	your   netip.Addr // the address it is given
 
+	all bool // it was sent to everybody, so that its client heard it too
+
 	mac     boot.MAC   // who put the packet on this wire: the server, its router or relay
 	source  netip.Addr // IP source
 	port    uint16     // UDP source port
@@ -144,6 +146,7 @@ func (h *heard) readHeaders(b []byte) (payload []byte, err error) {
 		return nil, fmt.Errorf("%w: UDP length %d of %d", errReply, n, len(udp))
 	}
 	h.source = netip.AddrFrom4([4]byte(b[12:]))
+	h.all = [4]byte(b[16:]) == [4]byte{255, 255, 255, 255}
 	h.port = binary.BigEndian.Uint16(udp)
 	if to := binary.BigEndian.Uint16(udp[2:]); h.port != portServer && h.port != portBootServer || to != portClient {
 		return nil, fmt.Errorf("%w: port %d to %d", errReply, h.port, to)

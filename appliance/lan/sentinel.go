@@ -508,7 +508,9 @@ func (s *Sentinel) overheard(h heard, ifname string, now time.Time) (boot.Event,
 	}
 	if s.cfg.Twins != nil {
 		f.Twin = s.cfg.Twins.Is(h.server)
-		s.cfg.Twins.Overheard(h.client, f, now)
+		if h.all { // what was sent to this box alone has answered no machine
+			s.cfg.Twins.Overheard(h.client, f, now)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -120,6 +120,13 @@ const (
 	// new start: answers take time, and clocks differ.
 	restarted = 30 * time.Second
 
+	// A machine that a twin has answered and that asks vainAsks times more is
+	// not helped by it; after vainBoots such boots within vainFor this box
+	// answers too.
+	vainAsks  = 2
+	vainBoots = 3
+	vainFor   = 30 * time.Minute
+
 	maxSuspects = 16   // addresses asked
 	maxWaiting  = 1024 // machines watched while standing by
 )
@@ -151,9 +158,10 @@ type TwinsConfig struct {
 // does what its bearer expects. It decides purely: time and answers are passed
 // in. Safe for concurrent use.
 //
-// A page on the LAN is anybody's claim. Whoever lies makes this box silent for
-// a machine's first packet and no longer: a machine that asks again and was not
-// answered by the twin is answered, and standing by ends for five minutes.
+// A page on the LAN is anybody's claim, and so is an offer. A machine that asks
+// again and was not offered anything to boot by the twin is answered, and
+// standing by ends for five minutes. It does too after a few boots in which the
+// twin's offers led to nothing: the machine asked on and took no address.
 type Twins struct {
 	cfg TwinsConfig
 
@@ -163,8 +171,9 @@ type Twins struct {
 	suspects  map[netip.Addr]*suspect
 	twins     map[string]*twin // by ID
 	waiting   map[boot.MAC]waiting
-	resumed   time.Time // standing by ended early at this time; zero: it did not
-	behind    string    // the ID of the box that is left to answer
+	resumed   time.Time   // standing by ended early at this time; zero: it did not
+	vain      []time.Time // when a boot with the twin's offers led to nothing; fewer than vainBoots
+	behind    string      // the ID of the box that is left to answer
 	questions *rate.Limiter
 	news      []boot.Event // not told yet
 }
@@ -191,7 +200,12 @@ type twin struct {
 type waiting struct {
 	at       time.Time
 	xid      uint32
-	answered bool // the twin was heard to answer
+	answered bool   // the twin was heard to answer
+	followed bool   // it was heard to take an address then
+	early    uint32 // with isEarly: the twin was heard to answer this transaction, before it was heard to begin
+	isEarly  bool
+	asked    time.Time // when it asked last, copies left out
+	again    int       // how often it has asked on though it was answered
 }
 
 // NewTwins returns a Twins that knows nobody.
@@ -472,7 +486,7 @@ func (t *Twins) Tick(now time.Time) []boot.Event {
 		t.settle(now)
 	}
 	for mac, w := range t.waiting {
-		if now.Sub(w.at) >= attentionFor {
+		if now.Sub(w.asked) >= attentionFor {
 			delete(t.waiting, mac)
 		}
 	}
@@ -495,17 +509,69 @@ func (t *Twins) Leaves(ifname string, mac boot.MAC, xid uint32, now time.Time) b
 	}
 	w, again := t.waiting[mac]
 	age := now.Sub(w.at)
-	switch {
-	case !again || age >= attentionFor || age < 0 || w.answered && xid != w.xid:
-		t.wait(mac, waiting{at: now, xid: xid})
-		return true
-	case w.answered || age < sameAfter || xid != w.xid && age < repeatAfter:
+	if !again || age < 0 || now.Sub(w.asked) >= attentionFor {
+		t.wait(mac, waiting{at: now, xid: xid, asked: now})
 		return true
 	}
-	// The machine asks again and nobody has answered it.
+	if w.answered {
+		// One that took an address and comes with a new transaction is the next
+		// program of a boot that goes well.
+		goesOn := w.followed && xid != w.xid
+		if now.Sub(w.asked) >= repeatAfter {
+			w.asked = now
+			if !goesOn {
+				w.again++
+			}
+			if !goesOn && w.again == vainAsks && t.inVain(now) {
+				return false
+			}
+		}
+		if xid != w.xid || age >= attentionFor { // the twin is to answer this one too
+			w = waiting{at: now, xid: xid, asked: now, again: w.again, answered: w.isEarly && w.early == xid}
+		}
+		t.wait(mac, w)
+		return true
+	}
+	if age >= repeatAfter || xid == w.xid && now.Sub(w.asked) >= sameAfter {
+		// The machine asks again and nobody has answered it.
+		t.resumed = now
+		t.settle(now)
+		return false
+	}
+	if xid != w.xid {
+		w.xid, w.asked, w.answered = xid, now, w.isEarly && w.early == xid
+		t.wait(mac, w)
+	}
+	return true
+}
+
+// inVain takes note that a boot with the twin's offers led to nothing, and says
+// whether standing by ends for it.
+func (t *Twins) inVain(now time.Time) bool {
+	t.vain = append(slices.DeleteFunc(t.vain, func(at time.Time) bool { return now.Sub(at) >= vainFor }), now)
+	if len(t.vain) < vainBoots {
+		return false
+	}
+	t.vain = nil
+	t.tell(now, boot.ReasonTwin, fmt.Sprintf(
+		"The bootpuck at %s made offers to machines %d times, and they asked on. This box answers too for %.0f minutes.",
+		t.twins[t.behind].addr, vainBoots, resumeFor.Minutes()))
 	t.resumed = now
 	t.settle(now)
-	return false
+	return true
+}
+
+// Followed takes in that a machine was heard to take an address.
+func (t *Twins) Followed(mac boot.MAC) {
+	if !t.standing.Load() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w, there := t.waiting[mac]; there && w.answered {
+		w.followed = true
+		t.waiting[mac] = w
+	}
 }
 
 func (t *Twins) wait(mac boot.MAC, w waiting) {
@@ -518,9 +584,10 @@ func (t *Twins) wait(mac boot.MAC, w waiting) {
 	t.waiting[mac] = w
 }
 
-// Overheard takes in what another server said to a machine.
+// Overheard takes in what another server has broadcast to a machine. Only an
+// offer of something to boot counts, in the transaction that the machine is in.
 func (t *Twins) Overheard(mac boot.MAC, f boot.Foreign, now time.Time) {
-	if !t.standing.Load() || f.Type != "offer" {
+	if !t.standing.Load() || f.Type != "offer" || !f.Boots() {
 		return
 	}
 	t.mu.Lock()
@@ -530,8 +597,13 @@ func (t *Twins) Overheard(mac boot.MAC, f boot.Foreign, now time.Time) {
 	if x == nil || !slices.Contains(x.page.For, f.Server) {
 		return
 	}
-	if !there { // it was quicker than our own reading of the DISCOVER
-		w = waiting{at: now, xid: f.XID}
+	switch {
+	case !there: // it was quicker than our own reading of the DISCOVER
+		w = waiting{at: now, xid: f.XID, asked: now}
+	case f.XID != w.xid:
+		w.early, w.isEarly = f.XID, true
+		t.wait(mac, w)
+		return
 	}
 	w.answered = true
 	t.wait(mac, w)

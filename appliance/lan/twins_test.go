@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/packet"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
@@ -222,7 +223,9 @@ func TestTwinsAgree(t *testing.T) {
 func TestLeaves(t *testing.T) {
 	const pc, xid = boot.MAC("02:00:00:00:00:77"), uint32(7)
 	start := time.Hour
-	offer := boot.Foreign{Type: "offer", Server: twinAddr}
+	offer := boot.Foreign{Type: "offer", Server: twinAddr, Class: "PXEClient", XID: xid}
+	next := offer
+	next.XID = xid + 1
 	type ask struct {
 		after time.Duration
 		xid   uint32
@@ -248,7 +251,7 @@ func TestLeaves(t *testing.T) {
 		leaves(t, st, ask{4 * time.Second, xid, true}, ask{12 * time.Second, xid, true})
 		// iPXE comes, with a transaction of its own.
 		leaves(t, st, ask{20 * time.Second, xid + 1, true})
-		st.Overheard(pc, offer, at(start+20*time.Second))
+		st.Overheard(pc, next, at(start+20*time.Second))
 		leaves(t, st, ask{22 * time.Second, xid + 1, true})
 		if !st.Standby() {
 			t.Error("it stopped standing by")
@@ -257,7 +260,10 @@ func TestLeaves(t *testing.T) {
 	t.Run("the twin's answer is read first", func(t *testing.T) {
 		st := stand(t)
 		st.Overheard(pc, offer, at(start))
-		leaves(t, st, ask{time.Millisecond, 0, true}, ask{4 * time.Second, 0, true})
+		leaves(t, st, ask{time.Millisecond, xid, true}, ask{4 * time.Second, xid, true})
+		st.Followed(pc)
+		st.Overheard(pc, next, at(start+6*time.Second))
+		leaves(t, st, ask{6 * time.Second, xid + 1, true}, ask{9 * time.Second, xid + 1, true})
 	})
 	t.Run("copies of one packet", func(t *testing.T) {
 		leaves(t, stand(t), ask{0, xid, true}, ask{time.Millisecond, xid, true}, ask{1400 * time.Millisecond, xid, true})
@@ -285,11 +291,19 @@ func TestLeaves(t *testing.T) {
 			}
 		})
 	}
-	t.Run("somebody else's answer does not count", func(t *testing.T) {
+	t.Run("what does not count as the twin's answer", func(t *testing.T) {
 		st := stand(t)
 		leaves(t, st, ask{0, xid, true})
-		st.Overheard(pc, boot.Foreign{Type: "offer", Server: netip.MustParseAddr("192.0.2.1")}, at(start))
-		st.Overheard(pc, boot.Foreign{Type: "ack", Server: twinAddr}, at(start))
+		for _, change := range []func(*boot.Foreign){
+			func(f *boot.Foreign) { f.Server = netip.MustParseAddr("192.0.2.1") },
+			func(f *boot.Foreign) { f.Type = "ack" },
+			func(f *boot.Foreign) { f.Class = "" }, // nothing to boot
+			func(f *boot.Foreign) { f.XID++ },      // for another question
+		} {
+			f := offer
+			change(&f)
+			st.Overheard(pc, f, at(start))
+		}
 		st.Overheard("02:00:00:00:00:78", offer, at(start))
 		leaves(t, st, ask{2 * time.Second, xid, false})
 	})
@@ -309,7 +323,9 @@ func TestLeaves(t *testing.T) {
 		for n := range 100_000 {
 			mac := boot.MAC(fmt.Sprintf("02:00:00:%02x:%02x:%02x", n>>16, n>>8&255, n&255))
 			st.Leaves("eth0", mac, uint32(n), at(start))
-			st.Overheard(mac, offer, at(start))
+			f := offer
+			f.XID = uint32(n)
+			st.Overheard(mac, f, at(start))
 		}
 		if len(st.waiting) > maxWaiting || !st.Standby() {
 			t.Errorf("%d machines kept, stands by %v", len(st.waiting), st.Standby())
@@ -529,5 +545,105 @@ func TestLiarsDoNotHideATwin(t *testing.T) {
 				t.Error("the real box was pushed out")
 			}
 		})
+	}
+}
+
+// TestLiarCosts: a page, and an offer in its own name for every DISCOVER, of
+// somebody who boots no machine. Every machine asks four times.
+func TestLiarCosts(t *testing.T) {
+	bootable := boot.Foreign{Type: "offer", Server: twinAddr, Class: "PXEClient", File: "x.efi"}
+	for _, tt := range []struct {
+		name      string
+		offer     boot.Foreign
+		renewed   bool // machines begin a new transaction with every try
+		lease     bool // and are heard to take an address after each
+		after     int  // DISCOVERs left to the liar before this box answers again; -1: it stands by for good
+		complaint bool
+	}{
+		{"it offers nothing", boot.Foreign{Type: "offer", Server: twinAddr}, false, false, 1, false},
+		{"its offers lead nowhere", bootable, false, false, 2*4 + 2, true},
+		{"the same, and machines renew transactions", bootable, true, false, 2*4 + 2, true},
+		{"it takes addresses in their names", bootable, false, true, 2*4 + 2, true},
+		{"a box whose machines go on to the next program", bootable, true, true, -1, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			st := newTwinStand(t)
+			now := at(time.Hour)
+			st.meet(t, page(), now)
+			left, told := 0, []boot.Event{}
+			for m := range 20 {
+				mac := boot.MAC(fmt.Sprintf("52:54:00:00:01:%02x", m))
+				for n, after := range []time.Duration{time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second} {
+					now = now.Add(after)
+					f := tt.offer
+					f.XID = uint32(100 * m)
+					if tt.renewed {
+						f.XID += uint32(n)
+					}
+					leaves := st.Leaves("eth0", mac, f.XID, now)
+					told = append(told, st.Tick(now)...)
+					if leaves != st.Standby() {
+						t.Fatalf("left to it: %v; stands by: %v", leaves, st.Standby())
+					}
+					if !leaves {
+						break
+					}
+					left++
+					st.Overheard(mac, f, now)
+					if tt.lease {
+						st.Followed(mac)
+					}
+				}
+				if !st.Standby() {
+					break
+				}
+			}
+			if tt.after >= 0 && (left != tt.after || st.Standby()) || tt.after < 0 && !st.Standby() {
+				t.Errorf("%d DISCOVERs were left to it, stands by: %v", left, st.Standby())
+			}
+			complained := slices.ContainsFunc(told, func(e boot.Event) bool {
+				return e.Kind == boot.KindWarning && e.Reason == boot.ReasonTwin && strings.Contains(e.Text, "asked on")
+			})
+			if complained != tt.complaint {
+				t.Errorf("told %v", told)
+			}
+			if tt.after >= 0 {
+				st.Tick(now.Add(resumeFor))
+				if !st.Standby() {
+					t.Error("it does not stand by again")
+				}
+			}
+		})
+	}
+	// Now and then one that goes on asking proves nothing.
+	st := newTwinStand(t)
+	st.meet(t, page(), at(time.Hour))
+	for n := range 20 {
+		now := at(time.Hour + time.Duration(n)*vainFor/2)
+		f := bootable
+		for _, after := range []time.Duration{0, 4 * time.Second, 12 * time.Second} {
+			if !st.Leaves("eth0", "52:54:00:00:01:01", f.XID, now.Add(after)) {
+				t.Fatalf("boot %d is not left to the twin", n)
+			}
+			st.Overheard("52:54:00:00:01:01", f, now.Add(after))
+		}
+	}
+}
+
+// TestOnlyBroadcastsCount: an offer that was sent to this box alone has answered
+// no machine.
+func TestOnlyBroadcastsCount(t *testing.T) {
+	for to, want := range map[string]bool{"255.255.255.255": true, "192.0.2.2": false} {
+		st := newTwinStand(t)
+		st.meet(t, page(), at(time.Hour))
+		w, _ := watch(newFakeKernel(state{}), Selection{})
+		s := NewSentinel(SentinelConfig{Watcher: w, Sink: func(boot.Event) {}, Twins: st.Twins})
+		b := offer(proxied, func(r *reply) { r.to = to })
+		now := time.Now()
+		st.Leaves("eth0", hear(t, b, "").client, 0, now)
+		s.hear(2, &packet.Addr{HardwareAddr: []byte{2, 0, 0, 0, 0, 9}}, b)
+		if got := st.Leaves("eth0", hear(t, b, "").client, 0, now.Add(4*time.Second)); got != want {
+			t.Errorf("after an offer to %s, the next DISCOVER is left to the twin: %v", to, got)
+		}
 	}
 }

@@ -364,8 +364,9 @@ func (a *Attempts) Run(ctx context.Context) error {
 	a.once.Do(func() { close(a.ready) })
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
-	wait := a.startKeeping(ctx)
-	defer wait()
+	// Nobody waits for it: a medium that hangs does not keep the box from its end.
+	// Close writes what is left, and knows how long it may wait.
+	go a.keepWriting(ctx)
 	for {
 		select {
 		case <-ctx.Done():

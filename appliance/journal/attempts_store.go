@@ -1,13 +1,14 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
 )
@@ -25,9 +26,21 @@ type AttemptStore interface {
 const (
 	keepEvery = 5 * time.Second  // a batch is written
 	keepSoon  = time.Second      // at least this long after another one
-	keepGoing = 30 * time.Second // an attempt that goes on is written as often, at most
+	keepGoing = 30 * time.Second // an attempt that goes on is written as old, and as often, at most
+	keepOver  = 10 * time.Minute // and one that is over, of which more is heard
 	keepBatch = 256              // documents of a batch
-	closeTime = time.Second
+	closeTime = 700 * time.Millisecond
+
+	// A memory card wears out by what is written, and strangers can have the box
+	// see any number of boots. So there is a budget, in octets an hour: one for
+	// failures that are no mere claims, and one for all else. Who has to wait is
+	// written later, unless others push it out of memory before.
+	failuresPerHour = 8 << 20
+	othersPerHour   = 2 << 20
+	// costWrite and costDocument are what a batch and a document cost besides their
+	// octets: the medium is written in pages.
+	costWrite    = 8 << 10
+	costDocument = 1 << 10
 
 	// maxDocument bounds a document in octets; what is longer loses its middle.
 	maxDocument = 32 << 10
@@ -37,6 +50,9 @@ const (
 	maxRead   = 2 * maxDocument
 	// documentVersion is of the form of a document.
 	documentVersion = 1
+	// maxSeq is more attempts than a box can see: a larger number is of a damaged
+	// document.
+	maxSeq = 1 << 48
 )
 
 // keptAttempt is a document of the store.
@@ -53,6 +69,24 @@ type keeper struct {
 	err     error
 	urgent  chan struct{} // an attempt ended
 	writing chan struct{} // one batch at a time
+
+	// Of the one who writes.
+	failures, others budget
+}
+
+// budget is how much was written lately, in octets.
+type budget struct {
+	spent int64
+	at    time.Time
+}
+
+// left says whether more may be written now.
+func (b *budget) left(now time.Time, perHour int64) bool {
+	if d := now.Sub(b.at); d > 0 {
+		b.spent = max(b.spent-min(d, time.Hour).Milliseconds()*perHour/time.Hour.Milliseconds(), 0)
+	}
+	b.at = now
+	return b.spent < perHour
 }
 
 // hurry asks for a batch soon.
@@ -63,23 +97,30 @@ func (k *keeper) hurry() {
 	}
 }
 
+// errNewer is the error of a document that a newer bootpuck has written.
+var errNewer = errors.New("of a newer version")
+
 // SetStore gives attempts a place to survive a restart in. What was kept is
-// loaded; documents that cannot be read are left alone and counted (see
-// Skipped). Changes are written in batches from then on, as long as Run runs. An
-// error is the store's own.
+// loaded; documents that cannot be read are counted (see Skipped) and deleted,
+// apart from those of a newer version, which may come back. Changes are written
+// in batches from then on, as long as Run runs. An error is the store's own.
 func (a *Attempts) SetStore(s AttemptStore) error {
 	if s == nil {
 		return errors.New("attempts: no store")
 	}
 	var kept []keptAttempt
+	var bad []boot.AttemptID
 	skipped := 0
 	err := s.Load(func(name string, doc []byte) error {
 		k, err := readAttempt(name, doc)
-		if err != nil || len(kept) >= maxLoaded {
-			skipped++
+		if err == nil && len(kept) < maxLoaded {
+			kept = append(kept, k)
 			return nil
 		}
-		kept = append(kept, k)
+		skipped++
+		if !errors.Is(err, errNewer) && len(bad) < maxLoaded && utf8.ValidString(name) {
+			bad = append(bad, boot.AttemptID(name))
+		}
 		return nil
 	})
 	if err != nil {
@@ -89,6 +130,7 @@ func (a *Attempts) SetStore(s AttemptStore) error {
 	defer a.mu.Unlock()
 	a.keep.skipped += skipped
 	a.tracker.restore(kept, a.cfg.Now())
+	a.tracker.gone = append(a.tracker.gone, bad...)
 	a.keep.store = s
 	return nil
 }
@@ -108,29 +150,66 @@ func (a *Attempts) StoreErr() error {
 	return a.keep.err
 }
 
-// startKeeping writes batches until ctx ends; the function it returns waits for
-// the one under way.
-func (a *Attempts) startKeeping(ctx context.Context) (wait func()) {
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		ticker := time.NewTicker(keepEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			case <-a.keep.urgent:
-			}
-			a.write(false)
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(keepSoon):
-			}
+// keepWriting writes batches until ctx ends.
+func (a *Attempts) keepWriting(ctx context.Context) {
+	ticker := time.NewTicker(keepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-a.keep.urgent:
 		}
-	})
-	return wg.Wait
+		a.write(false)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(keepSoon):
+		}
+	}
+}
+
+// due says whether the present state of an attempt is to be written.
+func (t *try) due(now time.Time, all bool) bool {
+	switch {
+	case !t.unkept:
+		return false
+	case t.finished():
+		return t.told && (all || !t.endKept() || now.Sub(t.stored) >= keepOver)
+	case all, !t.deep:
+		return t.deep
+	case !t.witnessed():
+		return false
+	case t.kept:
+		return now.Sub(t.stored) >= keepGoing
+	}
+	return now.Sub(t.base) >= keepGoing
+}
+
+// endKept says whether the store knows that the attempt is over.
+func (t *try) endKept() bool { return t.kept && t.stored.After(t.a.End) }
+
+// witnessed says whether an attempt is more than a claim: scripts and files
+// anybody can ask for, in the name of any number of machines.
+func (t *try) witnessed() bool {
+	return t.calls || t.a.Reached(boot.StageDiscover) || t.a.Reached(boot.StageLease) || t.a.Reached(boot.StageAsk)
+}
+
+// failure says whether what is to be written of an attempt is that it failed, and
+// that it did so for the sake of more than a few packets.
+func (t *try) failure() bool {
+	return t.finished() && t.a.State.Bad() && t.deep && t.witnessed() && !t.endKept()
+}
+
+// piece is one attempt of a batch.
+type piece struct {
+	t       *try
+	kept    keptAttempt // a copy
+	at      time.Time
+	failure bool
+	doc     []byte // nil: the budget leaves it for later, or
+	broken  bool   // it cannot be made, now or later
 }
 
 // write writes one batch: what ended, and what goes on if it is time or all is
@@ -138,62 +217,119 @@ func (a *Attempts) startKeeping(ctx context.Context) (wait func()) {
 func (a *Attempts) write(all bool) {
 	a.keep.writing <- struct{}{}
 	defer func() { <-a.keep.writing }()
-	a.mu.Lock()
-	store := a.keep.store
-	if store == nil {
-		a.mu.Unlock()
+	store, pieces, gone := a.gather(all)
+	if len(pieces)+len(gone) == 0 {
 		return
 	}
-	now := a.cfg.Now()
-	gone := a.tracker.takeGone()
-	var tries []*try
-	var copies []keptAttempt
-	for _, t := range a.tracker.newestFirst() {
-		if !t.unkept || !t.finished() && (!t.deep || !all && t.kept && now.Sub(t.stored) < keepGoing) || t.finished() && !t.told {
-			continue
-		}
-		if len(tries) >= keepBatch && !all {
-			a.keep.hurry()
-			break
-		}
-		t.unkept, t.kept, t.stored = false, true, now
-		tries = append(tries, t)
-		copies = append(copies, keptAttempt{Version: documentVersion, Seq: t.seq, Attempt: t.whole()})
-	}
-	a.mu.Unlock()
-	if len(gone)+len(copies) == 0 {
-		return
-	}
-	docs := make(map[string][]byte, len(gone)+len(copies))
+	docs := make(map[string][]byte, len(pieces)+len(gone))
 	for _, id := range gone {
 		docs[string(id)] = nil
 	}
-	var err error
-	for _, k := range copies {
-		doc, encErr := k.document()
-		if encErr != nil {
-			err = encErr // it would fail again: the others are written
+	encErr := a.keep.encode(pieces, all)
+	for _, p := range pieces {
+		if p.doc != nil {
+			docs[string(p.kept.Attempt.ID)] = p.doc
+		}
+	}
+	if len(docs) == 0 {
+		a.settleBatch(pieces, nil, encErr, nil)
+		return
+	}
+	a.settleBatch(pieces, gone, encErr, store.Write(docs))
+}
+
+// gather says what the next batch is of: failures first, and of them and of the
+// others those that began first.
+func (a *Attempts) gather(all bool) (store AttemptStore, pieces []piece, gone []boot.AttemptID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	k, now := &a.keep, a.cfg.Now()
+	failures, others := all || k.failures.left(now, failuresPerHour), all || k.others.left(now, othersPerHour)
+	if k.store == nil || !failures && !others {
+		return nil, nil, nil
+	}
+	var later []piece
+	for _, t := range slices.Backward(a.tracker.newestFirst()) {
+		switch {
+		case !t.due(now, all):
+		case t.failure():
+			if failures {
+				pieces = append(pieces, piece{t: t, failure: true})
+			}
+		case others:
+			later = append(later, piece{t: t})
+		}
+	}
+	pieces = append(pieces, later...)
+	if len(pieces) > keepBatch && !all {
+		pieces = pieces[:keepBatch]
+		k.hurry()
+	}
+	for i := range pieces {
+		p := &pieces[i]
+		p.t.unkept, p.at = false, now
+		p.kept = keptAttempt{Version: documentVersion, Seq: p.t.seq, Attempt: p.t.whole()}
+	}
+	if len(pieces) == 0 {
+		if !others || len(a.tracker.gone) == 0 {
+			return nil, nil, nil // what is to be deleted waits for company
+		}
+		k.others.spent += costWrite
+	}
+	return k.store, pieces, a.tracker.takeGone()
+}
+
+// encode makes the documents of a batch, as many as the budget has room for. The
+// error is of one that cannot be made.
+func (k *keeper) encode(pieces []piece, all bool) error {
+	var failed error
+	cost := int64(costWrite)
+	for i := range pieces {
+		p := &pieces[i]
+		purse, perHour := &k.others, int64(othersPerHour)
+		if p.failure {
+			purse, perHour = &k.failures, failuresPerHour
+		}
+		if !all && purse.spent >= perHour {
 			continue
 		}
-		docs[string(k.Attempt.ID)] = doc
-	}
-	if writeErr := store.Write(docs); writeErr != nil {
-		err = writeErr
-		a.mu.Lock()
-		a.tracker.gone = append(a.tracker.gone, gone...)
-		for _, t := range tries {
-			t.unkept = true
-			if a.tracker.byID[t.a.ID] != t {
-				// It made way meanwhile, and takeGone may have been told so before the
-				// store had it.
-				a.tracker.gone = append(a.tracker.gone, t.a.ID)
-			}
+		doc, err := p.kept.document()
+		if err != nil {
+			failed, p.broken = err, true
+			continue
 		}
-		a.mu.Unlock()
+		p.doc = doc
+		purse.spent += cost + int64(len(doc)) + costDocument
+		cost = 0
 	}
+	return failed
+}
+
+// settleBatch notes what the store has now. Its writeErr means that it has what
+// it had before.
+func (a *Attempts) settleBatch(pieces []piece, gone []boot.AttemptID, encErr, writeErr error) {
 	a.mu.Lock()
-	a.keep.err = err
-	a.mu.Unlock()
+	defer a.mu.Unlock()
+	a.keep.err = cmp.Or(writeErr, encErr)
+	if writeErr != nil {
+		a.tracker.gone = append(a.tracker.gone, gone...)
+	}
+	for _, p := range pieces {
+		t := p.t
+		switch there := a.tracker.byID[p.kept.Attempt.ID] == t; {
+		case p.broken:
+		case writeErr != nil || p.doc == nil:
+			t.unkept = true
+		case there:
+			t.kept, t.stored = true, p.at
+		case !t.kept:
+			// It made way while it was written, and nobody knew that the store would
+			// have it.
+			a.tracker.gone = append(a.tracker.gone, p.kept.Attempt.ID)
+		default:
+			// It made way, and is to be deleted already.
+		}
+	}
 }
 
 // Close writes what has changed since the last batch. Call it after Run. An
@@ -212,7 +348,7 @@ func (a *Attempts) Close() error {
 	case <-done:
 		return a.StoreErr()
 	case <-timer.C:
-		return errors.New("write attempts: the store did not answer within a second")
+		return fmt.Errorf("write attempts: the store did not answer within %s", closeTime)
 	}
 }
 
@@ -267,6 +403,9 @@ func readAttempt(name string, doc []byte) (keptAttempt, error) {
 	}
 	if err := json.Unmarshal(doc, &k); err != nil {
 		return k, fmt.Errorf("document %q: %w", clipTo(name, 64), err)
+	}
+	if k.Version > documentVersion {
+		return k, fmt.Errorf("document %q: version %d: %w", clipTo(name, 64), k.Version, errNewer)
 	}
 	if k.Version != documentVersion {
 		return k, fmt.Errorf("document %q: version %d", clipTo(name, 64), k.Version)

@@ -37,7 +37,8 @@ const (
 	// quietAlive: an armed installation that gave a sign, but whose installer does
 	// not report.
 	quietAlive = 30 * time.Minute
-	// stayOpen: installers report for hours.
+	// stayOpen: installers report for hours. What a system says by itself joins a
+	// boot that is over for quietArmed, and one that ended badly not at all.
 	stayOpen = 6 * time.Hour
 	// quietSystem: an operating system asked for an address, so firmware is done.
 	quietSystem = 5 * time.Second
@@ -74,7 +75,7 @@ func (o outcome) after(idle, d time.Duration) outcome {
 func (t *try) outcome(idle time.Duration) outcome {
 	a := &t.a
 	kernel, files := a.Stage(boot.StageKernel), a.Stage(boot.StageFiles)
-	whole := kernel.Done && (files.Count == 0 || files.Done)
+	whole := t.complete()
 	switch {
 	case t.callback == boot.CallbackFailed:
 		return failed
@@ -109,20 +110,17 @@ func (t *try) outcome(idle time.Duration) outcome {
 }
 
 // lives says whether what was booted gave a sign of life: something that only it
-// can have sent.
+// can have sent. Nothing else counts: without a target that was fetched, what
+// speaks is the system on the disk.
 func (t *try) lives(whole bool) bool {
 	a := &t.a
 	switch {
 	case !t.life:
 		return false
-	case a.Reached(boot.StageAnswer), a.Reached(boot.StageInstaller):
+	case a.Reached(boot.StageAnswer): // its address is a secret of this boot
 		return a.Reached(boot.StageKernel) || a.Stage(boot.StageScript).Done || t.isPi()
-	case whole:
-		return true
 	}
-	// An address was asked for. That is the system on the disk as well, unless
-	// something else was booted from elsewhere.
-	return !a.Reached(boot.StageKernel) && (a.Action == boot.ActionBoot || a.Action == boot.ActionArmed)
+	return whole
 }
 
 // alive: it runs. An armed installation is over when it says so.
@@ -227,10 +225,12 @@ func (t *try) settle(now time.Time) {
 		// ended badly, and went on, is under way again.
 		if !o.final && t.a.State.Bad() || t.a.State == boot.AttemptIgnored && !o.final {
 			t.a.State, t.a.End = o.state, time.Time{}
+			t.extend()
 			t.reach()
 			return
 		}
-		if o.final && (t.a.State.Bad() || o.state == boot.AttemptFailed && t.callback == boot.CallbackFailed) {
+		if o.final && o.state != t.a.State && (t.a.State.Bad() || o.state == boot.AttemptFailed && t.callback == boot.CallbackFailed) {
+			t.extend()
 			t.set(o.state)
 		}
 		return
@@ -271,14 +271,17 @@ func (t *try) supersede(now time.Time) {
 	}
 	o := t.outcome(1 << 62)
 	a := &t.a
-	fetched := a.Stage(boot.StageKernel)
-	if files := a.Stage(boot.StageFiles); files.Last.After(fetched.Last) {
-		fetched = files
+	ran := t.fetched() // when what was booted began to run
+	if s := a.Stage(boot.StageInstaller); s.First.After(ran) || t.calls {
+		ran = s.First
 	}
 	switch {
 	case a.State == boot.AttemptBooted, t.calls && t.callback == "":
 		o = booted // it ran, and was started again
-	case o.state == boot.AttemptBooted && !t.life && t.left == leaveNot && now.Sub(fetched.Last) < contrary:
+		if now.Sub(ran) < contrary {
+			o = stalled // no installation ends so soon without a word
+		}
+	case o.state == boot.AttemptBooted && !t.life && t.left == leaveNot && now.Sub(ran) < contrary:
 		o = stalled
 	case o.state == boot.AttemptStalled && a.Stage(boot.StageScript).Done && !a.Reached(boot.StageKernel) &&
 		(a.Action == boot.ActionMenu || a.Action == boot.ActionAsk):

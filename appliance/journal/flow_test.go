@@ -421,11 +421,6 @@ var healthyFlows = []struct {
 		p.http("/memtest/memtest64.efi", 500<<10)
 		w.wait(5 * time.Minute)
 	}, boot.AttemptBooted, boot.StageKernel, "discover offer lease probe loader autoexec script menu kernel", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
-	{"a target that is fetched elsewhere", func(w *wire) {
-		p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedBoot)
-		w.wait(40 * time.Second)
-		p.system()
-	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease probe loader autoexec script system", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
 	{"local disk as decided", func(w *wire) {
 		p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi").booting(decidedLocal).script("/left", "continuing to the local disk, as decided")
 		w.wait(30 * time.Second)
@@ -553,6 +548,12 @@ var badFlows = []struct {
 	{"iPXE runs, and fetches no script", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi") }, 50 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageLoader, ""},
 	{"boot script, and no more", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").script("/b", "") }, 50 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageAutoexec, ""},
 	{"script, and no kernel", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot) }, 80 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageScript, ""},
+	{"script, no kernel, and the system on the disk speaks", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot)
+		w.wait(40 * time.Second)
+		p.system()
+		w.see(boot.Event{Kind: boot.KindSyslog, Addr: p.addr, Text: "systemd: started"})
+	}, 80 * time.Second, 20 * time.Second, boot.AttemptStalled, boot.StageScript, ""},
 	{"menu that nobody leaves", func(w *wire) { w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedMenu) }, time.Hour, 10 * time.Minute, boot.AttemptStalled, boot.StageScript, ""},
 	{"kernel is missing", func(w *wire) {
 		w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).httpEnd("/files/vmlinuz", 30, 0, boot.ReasonNotFound)
@@ -580,6 +581,13 @@ var badFlows = []struct {
 	{"installer falls silent", func(w *wire) {
 		w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedArmed).http("/files/vmlinuz", 8<<20).callback("has started", boot.ReasonNone)
 	}, 5 * time.Hour, 61 * time.Minute, boot.AttemptStalled, boot.StageInstaller, ""},
+	{"installer starts, and the firmware comes back soon", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedArmed).http("/files/vmlinuz", 8<<20).http("/files/initrd", 8<<20)
+		w.wait(20 * time.Second)
+		p.callback("has started", boot.ReasonNone)
+		w.wait(90 * time.Second)
+		p.as(boot.FirmwareUEFI).discover()
+	}, 0, 0, boot.AttemptStalled, boot.StageInstaller, ""},
 	{"kernel is fetched, and the firmware comes back", func(w *wire) {
 		p := w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot).http("/files/vmlinuz", 8<<20)
 		w.wait(40 * time.Second)

@@ -166,6 +166,9 @@ func (tr *tracker) observe(e boot.Event) {
 		// too much was going on.
 		before, t = t, nil
 	}
+	if t != nil && t.afterlife(&e) {
+		return
+	}
 	if t == nil {
 		if !founds(&e) {
 			return

@@ -140,6 +140,12 @@ func isSystem(e *boot.Event) bool {
 	return e.Kind == boot.KindSilence && e.Reason == boot.ReasonClass && !bootClient(e)
 }
 
+// ofSystem says whether an event is of an operating system, whichever it is that
+// runs: the one that was booted, or that on the disk.
+func ofSystem(e *boot.Event) bool {
+	return e.Kind == boot.KindSyslog || isSystem(e) || e.Kind == boot.KindLease && !bootClient(e)
+}
+
 // ofMachine says whether an event means that the machine itself did something
 // then. That a transfer was given up is not one.
 func ofMachine(e *boot.Event) bool {
@@ -161,7 +167,8 @@ func ofMachine(e *boot.Event) bool {
 func (t *try) apply(e boot.Event, local func(string) boot.StageName) {
 	t.changed = true
 	t.identity(&e)
-	if ofMachine(&e) {
+	// That a system talks on is no reason to look at its boot again for hours.
+	if ofMachine(&e) && (!t.finished() || !ofSystem(&e)) {
 		t.times(&e)
 	}
 	switch e.Kind {
@@ -192,8 +199,7 @@ func (t *try) apply(e boot.Event, local func(string) boot.StageName) {
 	case boot.KindCallback:
 		t.reports(&e)
 	case boot.KindSyslog:
-		t.life = true
-		t.mark(boot.StageInstaller, &e).Done = true
+		t.sign(boot.StageInstaller, &e)
 	case boot.KindForeign:
 		t.foreign(&e)
 	default:
@@ -245,13 +251,17 @@ func (t *try) identity(e *boot.Event) {
 }
 
 // times moves the attempt's ends. An event of a finished transfer tells of its
-// beginning too.
+// beginning too. How long a boot took is settled with its end: what runs then may
+// be heard of for days.
 func (t *try) times(e *boot.Event) {
-	if t.a.Last.IsZero() || e.Time.After(t.a.Last) {
-		t.a.Last = e.Time
-	}
 	if t.heard.IsZero() || e.Time.After(t.heard) {
 		t.heard = e.Time
+	}
+	if t.finished() {
+		return
+	}
+	if t.a.Last.IsZero() || e.Time.After(t.a.Last) {
+		t.a.Last = e.Time
 	}
 	// Events of one moment come in any order. An older one than that is of a clock
 	// that was wrong.
@@ -259,6 +269,14 @@ func (t *try) times(e *boot.Event) {
 		t.a.Start, t.base = began, began
 	}
 	t.a.Took = max(t.a.Last.Sub(t.base), 0)
+}
+
+// extend moves the end of an attempt that went on after it counted as over.
+func (t *try) extend() {
+	if t.heard.After(t.a.Last) {
+		t.a.Last = t.heard
+	}
+	t.a.Took = max(t.a.Last.Sub(t.base), t.a.Took)
 }
 
 // spent is how long before the time of an event what it tells of began.
@@ -380,12 +398,43 @@ func (t *try) silence(e *boot.Event) {
 		}
 		t.discover(e)
 	case isSystem(e):
-		s := t.mark(boot.StageSystem, e)
-		s.Done, s.Reason = true, boot.ReasonNone // it is none of the box's business, and no failure
-		if t.a.Reached(boot.StageKernel) || t.a.Stage(boot.StageScript).Done {
-			t.life = true
-		}
+		t.sign(boot.StageSystem, e)
 	}
+}
+
+// sign takes that an operating system of the machine was heard. It is what was
+// booted only when that was fetched whole, and not long ago: a system on the disk
+// asks for addresses and logs as well.
+func (t *try) sign(stage boot.StageName, e *boot.Event) {
+	if !t.complete() || e.Time.Sub(t.fetched()) > quietArmed {
+		stage = boot.StageSystem
+	} else {
+		t.life = true
+	}
+	s := t.mark(stage, e)
+	s.Done, s.Reason = true, boot.ReasonNone // it is none of the box's business, and no failure
+}
+
+// complete says whether everything that was asked for of the target was fetched.
+func (t *try) complete() bool {
+	files := t.a.Stage(boot.StageFiles)
+	return t.a.Stage(boot.StageKernel).Done && (files.Count == 0 || files.Done)
+}
+
+// fetched is when something of the target was fetched last.
+func (t *try) fetched() time.Time {
+	at := t.a.Stage(boot.StageKernel).Last
+	if files := t.a.Stage(boot.StageFiles); files.Last.After(at) {
+		at = files.Last
+	}
+	return at
+}
+
+// afterlife says whether an event is of a system that runs long after the boot,
+// and tells nothing of it: neither that it went well after all, nor how long it
+// took.
+func (t *try) afterlife(e *boot.Event) bool {
+	return t.finished() && ofSystem(e) && (t.a.State.Bad() || e.Time.Sub(t.heard) > quietArmed)
 }
 
 func (t *try) shape(e *boot.Event) {

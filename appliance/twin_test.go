@@ -457,3 +457,46 @@ func TestTwinIsSeen(t *testing.T) {
 		t.Error("a box that hears nothing leaves machines to another")
 	}
 }
+
+// TestTwinFollowed: machines that take addresses and go on with another
+// transaction are well served by the twin; others are not.
+func TestTwinFollowed(t *testing.T) {
+	s := start(t, nil)
+	addr, began := netip.MustParseAddr("192.0.2.9"), time.Now()
+	for _, well := range []bool{true, false} {
+		task := &twinTask{box: s.box, Twins: lan.NewTwins(lan.TwinsConfig{
+			ID: "a", Started: began, Near: func(string, netip.Addr) bool { return true },
+			Owns: func(netip.Addr) bool { return false }, Ready: func() bool { return true },
+		})}
+		if task.follow(7) != 7 {
+			t.Error("it looks at events while it does not stand by")
+		}
+		now := began.Add(time.Hour)
+		task.Suspect(addr, now)
+		task.Ask(now)
+		task.Answer(addr, lan.TwinPage{Product: "bootpuck", ID: "b", Version: "1", For: []netip.Addr{addr}}, nil, now)
+		if !task.Standby() {
+			t.Fatal("it does not stand by")
+		}
+		seen := uint64(0)
+		for m := range 9 {
+			mac := boot.MAC(fmt.Sprintf("52:54:00:00:02:0%d", m))
+			for xid := range uint32(3) {
+				now = now.Add(4 * time.Second)
+				task.Leaves("eth0", mac, xid, now)
+				task.Overheard(mac, boot.Foreign{Type: "offer", Server: addr, Class: "PXEClient", XID: xid}, now)
+				if well {
+					s.box.journal.Record(boot.Event{Kind: boot.KindLease, MAC: mac})
+				}
+				if last := task.follow(seen); well && last <= seen {
+					t.Fatalf("events up to %d after %d", last, seen)
+				} else if task.Standby() {
+					seen = last
+				}
+			}
+		}
+		if task.Standby() != well {
+			t.Errorf("machines are well served: %v; stands by: %v", well, task.Standby())
+		}
+	}
+}

@@ -87,14 +87,25 @@ func judgeOption60(v *view) (boot.Verdict, bool) {
 		return "On the DHCP server " + server + " remove option 60 (vendor class identifier PXEClient). dnsmasq: a dhcp-option=60 or option:vendor-class line; " +
 			"ISC dhcpd and Kea: option vendor-class-identifier; Windows DHCP: option 060, which WDS sets when it shares the server. This box cannot make up for it."
 	}
-	if f := v.heard(func(f foreign) bool { return f.Your.IsValid() && boot.ClassOf(f.Class) == boot.ClassPXE }); f != nil {
+	sends60 := func(f foreign) bool { return f.Your.IsValid() && boot.ClassOf(f.Class) == boot.ClassPXE }
+	f := v.heard(func(f foreign) bool { return sends60(f) && v.posesAs(f) == "" })
+	if f == nil {
+		f = v.heard(sends60)
+	}
+	if f != nil {
 		codes := map[boot.Firmware]string{boot.FirmwareUEFI: " (PXE-E16)", boot.FirmwareBIOS: " (PXE-E55)", boot.FirmwareIPXE: " (“Nothing to boot”)"}[v.cur]
 		text := fmt.Sprintf("The DHCP server %s sent option 60 %s together with the address %s, so %s ignores every other boot server%s.",
 			addrWord(f.Server), word(f.Class), addrWord(f.Your), firmwareWord(v.cur), codes)
 		if f.File != "" {
 			text += " It names the boot file " + word(f.File) + "."
 		}
-		return verdict(conf, boot.StageOffer, text, fix(addrWord(f.Server)), f.evidence(), evidence(v.recent(v.offers), v.recent(v.leases))), true
+		todo := fix(addrWord(f.Server))
+		if known := v.posesAs(*f); known != "" {
+			conf = weaker
+			text += fmt.Sprintf(" That packet came from the station %s; the server is known as %s.", f.MAC, known)
+			todo = fmt.Sprintf("Find the station %s: somebody else may speak in the server's name. ", f.MAC) + todo
+		}
+		return verdict(conf, boot.StageOffer, text, todo, f.evidence(), evidence(v.recent(v.offers), v.recent(v.leases))), true
 	}
 	// Its offer to this machine was not overheard; what it says to others was.
 	if list := v.servers(func(s *boot.LANServer) bool { return s.DHCP && slices.Contains(s.Findings, boot.ReasonOption60) }); len(list) > 0 {

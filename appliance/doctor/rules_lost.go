@@ -22,7 +22,7 @@ func judgeNoDHCPServer(v *view) (boot.Verdict, bool) {
 	known := v.knownDHCP()
 	conf, what := boot.Likely, "No DHCP server was ever heard on this LAN."
 	ev := evidence(v.recent(v.offers))
-	switch p := v.probe(); {
+	switch p := v.unanswered(); {
 	case p != nil:
 		conf, what = boot.Certain, "A question of this box's own was not answered either."
 		if len(known) > 0 {
@@ -60,7 +60,7 @@ func judgeExhausted(v *view) (boot.Verdict, bool) {
 		return none, false
 	}
 	alive, known := v.alive(), v.knownDHCP()
-	if len(alive) == 0 && len(known) == 0 || len(alive) == 0 && v.probe() != nil {
+	if len(alive) == 0 && len(known) == 0 || len(alive) == 0 && v.unanswered() != nil {
 		return none, false
 	}
 	conf := boot.Likely

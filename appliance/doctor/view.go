@@ -568,16 +568,44 @@ func (v *view) probe() *boot.LANProbe {
 	return out
 }
 
-// alive lists the DHCP servers that answered somebody about the time of the
-// attempt.
+// posesAs is the hardware address by which the server that f names is known, when
+// f came from another station; empty when it did not, or that cannot be told. What
+// comes through a relay comes from the router's side of the LAN.
+func (v *view) posesAs(f foreign) boot.MAC {
+	if f.MAC == "" || f.Relay.IsValid() {
+		return ""
+	}
+	var first *boot.LANServer // who speaks in a server's name comes after it
+	for _, s := range v.servers(func(s *boot.LANServer) bool { return s.Server == f.Server && s.MAC != "" && !s.Relay.IsValid() }) {
+		if first == nil || s.First.Before(first.First) {
+			first = s
+		}
+	}
+	if first == nil || first.MAC == f.MAC {
+		return ""
+	}
+	return first.MAC
+}
+
+// later says whether the last program that asked for an address was not the first.
+func (v *view) later() bool {
+	return slices.ContainsFunc(v.events, func(e boot.Event) bool { return talks(&e) && e.Time.Before(v.phase) })
+}
+
+// alive lists the DHCP servers that answered somebody about the time of the last
+// program's round. What was heard before a later round says nothing: it may have
+// been the answer to this machine itself, and the server is gone since.
 func (v *view) alive() []netip.Addr {
+	since := v.a.Start.Add(-serverFresh)
+	later := v.later()
+	if later {
+		since = v.phase.Add(-time.Second) // answers may be heard before the box has sent its own
+	}
 	var out []netip.Addr
-	for _, s := range v.servers(func(s *boot.LANServer) bool {
-		return s.DHCP && !s.Last.Before(v.a.Start.Add(-serverFresh))
-	}) {
+	for _, s := range v.servers(func(s *boot.LANServer) bool { return s.DHCP && !s.Last.Before(since) }) {
 		out = append(out, s.Server)
 	}
-	if p := v.probe(); p != nil {
+	if p := v.probe(); p != nil && (!later || !p.Time.Before(since)) {
 		for _, a := range p.Answers {
 			if !slices.Contains(out, a) {
 				out = append(out, a)
@@ -585,6 +613,15 @@ func (v *view) alive() []netip.Addr {
 		}
 	}
 	return out
+}
+
+// unanswered is the latest question to the DHCP servers about the time of the
+// attempt, when nobody answered it.
+func (v *view) unanswered() *boot.LANProbe {
+	if p := v.probe(); p != nil && len(p.Answers) == 0 {
+		return p
+	}
+	return nil
 }
 
 // knownDHCP lists the DHCP servers that were ever heard.

@@ -356,7 +356,7 @@ type pages struct{ box *Box }
 // Box implements webui.Source.
 func (p pages) Box() webui.BoxInfo {
 	return webui.BoxInfo{
-		Name: p.box.name(), Version: p.box.cfg.Version, Observe: p.box.cfg.Settings.Observe, Started: p.box.started, Now: p.box.cfg.Now(),
+		Site: p.box.cfg.Settings.Site, Name: p.box.name(), Version: p.box.cfg.Version, Observe: p.box.cfg.Settings.Observe, Started: p.box.started, Now: p.box.cfg.Now(),
 	}
 }
 

@@ -30,7 +30,7 @@ type fake struct {
 func (f *fake) Box() BoxInfo {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return BoxInfo{Name: "bootpuck-3f2a", Version: "v0.4.0", Observe: f.observe, Started: f.started, Now: f.now()}
+	return BoxInfo{Site: "Bench <1>", Name: "bootpuck-3f2a", Version: "v0.4.0", Observe: f.observe, Started: f.started, Now: f.now()}
 }
 
 func (f *fake) Health() health.Report {

@@ -54,6 +54,7 @@ type Source interface {
 
 // BoxInfo is who the box is.
 type BoxInfo struct {
+	Site    string // what the operator calls the place; may be empty
 	Name    string
 	Version string
 	Observe bool      // the box sends nothing

@@ -49,6 +49,16 @@ func allPages(f *fake) []string {
 	return list
 }
 
+// TestSite: every page's title names the site, as the settings spell it.
+func TestSite(t *testing.T) {
+	f := morning(noon)
+	for _, target := range allPages(f) {
+		if _, body := get(t, Handler(f), target); !strings.Contains(body, " · Bench &lt;1&gt; · bootpuck-3f2a · bootpuck</title>") {
+			t.Errorf("%s: the title does not name the site", target)
+		}
+	}
+}
+
 func TestHeadlines(t *testing.T) {
 	seen := map[string]boot.Reason{}
 	for _, r := range append(boot.VerdictNames(), boot.FindingNames()...) {

@@ -18,6 +18,12 @@ var (
 	twin     = boot.Foreign{Server: rival, Class: "PXEClient", File: efi, Twin: true}
 )
 
+// from is f as another station sent it.
+func from(f boot.Foreign, mac boot.MAC) boot.Foreign {
+	f.MAC = mac
+	return f
+}
+
 const httpLoader = "http://192.0.2.2/x86_64/snponly.efi"
 
 // asking is firmware that asks four times and follows nothing. The box changes
@@ -92,6 +98,14 @@ func dhcpScenarios() []scenario {
 	return []scenario{
 		{"UEFI goes to a server with option 60", boot.ReasonOption60, taken(boot.FirmwareUEFI, boot.FormDirect, efi, with60).end(stalled), site(), boot.ReasonOption60, boot.Certain, "192.0.2.1 sent option 60", "192.0.2.1 remove option 60"},
 		{"UEFI asks on because of option 60", boot.ReasonOption60, asking(boot.FirmwareUEFI, with60).end(stalled), site(), boot.ReasonOption60, boot.Certain, "PXE-E16", ""},
+		{"option 60 from a station that is not the server", boot.ReasonOption60, asking(boot.FirmwareUEFI, from(with60, "02:66:66:66:66:66")).end(stalled), site(), boot.ReasonOption60, boot.Likely, "the station 02:66:66:66:66:66; the server is known as 52:54:00:00:00:aa", "Find the station 02:66:66:66:66:66"},
+		{"the same, heard before it", boot.ReasonOption60, asking(boot.FirmwareUEFI, from(with60, "02:66:66:66:66:66")).end(stalled), site(func(l *boot.LAN) {
+			forger := l.Servers[0]
+			forger.MAC, forger.First, forger.Replies = "02:66:66:66:66:66", began, 1000
+			l.Servers = append(l.Servers, forger)
+		}), boot.ReasonOption60, boot.Likely, "is known as 52:54:00:00:00:aa", ""},
+		{"option 60 from the server, and then from another station", boot.ReasonOption60, asking(boot.FirmwareUEFI, from(with60, "52:54:00:00:00:aa"), from(with60, "02:66:66:66:66:66")).end(stalled), site(), boot.ReasonOption60, boot.Certain, "", "On the DHCP server"},
+		{"option 60 through a relay", boot.ReasonOption60, asking(boot.FirmwareUEFI, boot.Foreign{Server: router, MAC: "02:66:66:66:66:66", Relay: rival, Your: client, Class: "PXEClient"}).end(stalled), site(), boot.ReasonOption60, boot.Certain, "", "On the DHCP server"},
 		{"BIOS with option 60 and a file", boot.ReasonOption60, taken(boot.FirmwareBIOS, boot.FormDirect, bios, boot.Foreign{Server: router, Your: client, Class: "PXEClient", File: "x.0"}).end(stalled), site(), boot.ReasonOption60, boot.Likely, "x.0", ""},
 		{"option 60 known from others", boot.ReasonOption60, taken(boot.FirmwareUEFI, boot.FormTwoStep, efi).end(stalled), known60, boot.ReasonOption60, boot.Likely, "", ""},
 		{"iPXE without priority", boot.ReasonOption60, newFlow(boot.FirmwareIPXE).other(with60).offer(boot.FormScript, script, shaped(boot.Shape{NoPriority: true})).wait(3).lease().end(stalled), site(), boot.ReasonOption60, boot.Likely, "", ""},
@@ -116,6 +130,7 @@ func dhcpScenarios() []scenario {
 		{"asks this box for the other's file", boot.ReasonBootFileWon, taken(boot.FirmwareBIOS, boot.FormDirect, bios, withFile).tftp(boot.StageLoader, "/PXELINUX.0", failing(boot.ReasonNotFound, 0)).end(boot.AttemptFailed), site(), boot.ReasonBootFileWon, boot.Certain, "pxelinux.0", "192.0.2.1 remove"},
 		{"BIOS takes the DHCP server's file", boot.ReasonBootFileWon, taken(boot.FirmwareBIOS, boot.FormDirect, bios, withFile).end(stalled), site(), boot.ReasonBootFileWon, boot.Likely, "on 192.0.2.1", ""},
 		{"HTTP Boot takes the DHCP server's address", boot.ReasonBootFileWon, taken(boot.FirmwareHTTP, boot.FormHTTP, httpLoader, boot.Foreign{Server: router, Your: client, Class: "HTTPClient", File: "http://192.0.2.1/x.efi"}).end(stalled), site(), boot.ReasonBootFileWon, boot.Certain, "", ""},
+		{"HTTP Boot gets an address from a station that is not the server", boot.ReasonBootFileWon, taken(boot.FirmwareHTTP, boot.FormHTTP, httpLoader, from(boot.Foreign{Server: router, Your: client, Class: "HTTPClient", File: "http://192.0.2.1/x.efi"}, "02:66:66:66:66:66")).end(stalled), site(), boot.ReasonBootFileWon, boot.Likely, "", ""},
 		{"iPXE without priority takes the file", boot.ReasonBootFileWon, newFlow(boot.FirmwareIPXE).other(withFile).offer(boot.FormScript, script, shaped(boot.Shape{NoPriority: true})).wait(.2).lease().end(stalled), site(), boot.ReasonBootFileWon, boot.Likely, "", ""},
 		{"shim goes by the DHCP server's file", boot.ReasonBootFileWon, taken(boot.FirmwareUEFI, boot.FormDirect, "shimx64.efi", withFile).tftp(boot.StageLoader, "shimx64.efi").end(stalled), site(), boot.ReasonBootFileWon, boot.Likely, "shimx64.efi", ""},
 		{"a file for TFTP does not disturb HTTP Boot", boot.ReasonBootFileWon, taken(boot.FirmwareHTTP, boot.FormHTTP, httpLoader, withFile).end(stalled), site(), "", "", "", ""},
@@ -175,12 +190,16 @@ func lostScenarios() []scenario {
 		{"no DHCP server, not asked", boot.ReasonNoDHCPServer, asking(boot.FirmwareBIOS).end(stalled), site(unasked), boot.ReasonNoDHCPServer, boot.Likely, "ever heard", ""},
 		{"iPXE without a DHCP server", boot.ReasonNoDHCPServer, asking(boot.FirmwareIPXE).end(stalled), site(alone), boot.ReasonNoDHCPServer, boot.Certain, "", ""},
 		{"the loaded iPXE finds no DHCP server", boot.ReasonNoDHCPServer, chainAsking().end(stalled), site(alone), boot.ReasonNoDHCPServer, boot.Certain, "", ""},
+		{"the DHCP server fell silent when the boot program ran", boot.ReasonNoDHCPServer, chainAsking().end(stalled), site(func(l *boot.LAN) { l.Servers[0].Last = began.Add(time.Second) }), boot.ReasonNoDHCPServer, boot.Possible, "was last heard", ""},
+		{"the same, and a server that is not known answered a question before", boot.ReasonNoDHCPServer, chainAsking().end(stalled), site(func(l *boot.LAN) { l.Servers = nil }), boot.ReasonNoDHCPServer, boot.Possible, "was answered before", ""},
 		{"the DHCP server was heard yesterday", boot.ReasonNoDHCPServer, asking(boot.FirmwareUEFI).end(stalled), site(func(l *boot.LAN) { l.Servers[0].Last, l.Probes = began.Add(-24*time.Hour), nil }), boot.ReasonNoDHCPServer, boot.Possible, "24 h ago", ""},
 		{"DHCP offers are heard", boot.ReasonNoDHCPServer, asking(boot.FirmwareUEFI, plain()).end(stalled), site(alone), "", "", "", ""},
 		{"the DHCP server answers others", boot.ReasonNoDHCPServer, asking(boot.FirmwareUEFI).end(stalled), site(), "", "", "", ""},
 
 		{"UEFI gets no address", boot.ReasonExhausted, asking(boot.FirmwareUEFI).end(stalled), site(), boot.ReasonExhausted, boot.Likely, "192.0.2.1 answers others", string(nic)},
 		{"iPXE gets no address", boot.ReasonExhausted, asking(boot.FirmwareIPXE).end(stalled), site(), boot.ReasonExhausted, boot.Likely, "", ""},
+		{"the loaded iPXE gets no address, others do", boot.ReasonExhausted, chainAsking().end(stalled), site(func(l *boot.LAN) { l.Servers[0].Last = began.Add(time.Minute) }), boot.ReasonExhausted, boot.Likely, "192.0.2.1 answers others", ""},
+		{"the loaded iPXE gets no address, this box is offered one", boot.ReasonExhausted, chainAsking().end(stalled), site(func(l *boot.LAN) { l.Probes[0].Time = began.Add(time.Minute) }), boot.ReasonExhausted, boot.Likely, "192.0.2.1 answers others", ""},
 		{"NAK", boot.ReasonExhausted, taken(boot.FirmwareBIOS, boot.FormDirect, bios).other(boot.Foreign{Type: "nak", Server: router}).end(stalled), site(), boot.ReasonExhausted, boot.Likely, "NAK", ""},
 		{"NAK of another server, granted all the same", boot.ReasonExhausted, taken(boot.FirmwareUEFI, boot.FormDirect, efi).other(boot.Foreign{Type: "nak", Server: rival}).other(boot.Foreign{Type: "ack", Server: router, Your: client}).end(stalled), site(), "", "", "", ""},
 		{"an address was offered", boot.ReasonExhausted, asking(boot.FirmwareUEFI, plain()).end(stalled), site(), "", "", "", ""},

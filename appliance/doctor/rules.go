@@ -39,7 +39,7 @@ var attemptRules = []Rule{
 	{
 		Name: boot.ReasonOption60, dhcp: true, states: onBad, judge: judgeOption60, explains: afterOption60,
 		Title: "The DHCP server sends option 60",
-		Looks: "An offer of an address with option 60 PXEClient, overheard for this machine (certain for UEFI) or for others (likely), and nothing more asked of this box. iPXE with our priority, HTTP Boot and the Raspberry Pi do not mind it.",
+		Looks: "An offer of an address with option 60 PXEClient, overheard for this machine (certain for UEFI, likely when it came from another station than the one the server is known as) or for others (likely), and nothing more asked of this box. iPXE with our priority, HTTP Boot and the Raspberry Pi do not mind it.",
 		Fix:   "Remove option 60 (PXEClient) from the DHCP server that is named. It cannot be cured from here.",
 	},
 	{

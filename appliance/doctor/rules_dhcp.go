@@ -87,12 +87,7 @@ func judgeOption60(v *view) (boot.Verdict, bool) {
 		return "On the DHCP server " + server + " remove option 60 (vendor class identifier PXEClient). dnsmasq: a dhcp-option=60 or option:vendor-class line; " +
 			"ISC dhcpd and Kea: option vendor-class-identifier; Windows DHCP: option 060, which WDS sets when it shares the server. This box cannot make up for it."
 	}
-	sends60 := func(f foreign) bool { return f.Your.IsValid() && boot.ClassOf(f.Class) == boot.ClassPXE }
-	f := v.heard(func(f foreign) bool { return sends60(f) && v.posesAs(f) == "" })
-	if f == nil {
-		f = v.heard(sends60)
-	}
-	if f != nil {
+	if f := v.genuine(func(f foreign) bool { return f.Your.IsValid() && boot.ClassOf(f.Class) == boot.ClassPXE }); f != nil {
 		codes := map[boot.Firmware]string{boot.FirmwareUEFI: " (PXE-E16)", boot.FirmwareBIOS: " (PXE-E55)", boot.FirmwareIPXE: " (“Nothing to boot”)"}[v.cur]
 		text := fmt.Sprintf("The DHCP server %s sent option 60 %s together with the address %s, so %s ignores every other boot server%s.",
 			addrWord(f.Server), word(f.Class), addrWord(f.Your), firmwareWord(v.cur), codes)
@@ -191,10 +186,11 @@ func judgeRival(v *view) (boot.Verdict, bool) {
 }
 
 // serverFile is the boot file that the site's DHCP server names for this machine,
-// and the evidence; sure is false when it was only overheard for others.
+// and the evidence; sure is false when it was only overheard for others, or came
+// from another station.
 func (v *view) serverFile() (server netip.Addr, file, next string, ev []boot.Evidence, sure bool) {
-	if f := v.heard(func(f foreign) bool { return f.Your.IsValid() && f.File != "" && f.Type != "nak" }); f != nil {
-		return f.Server, f.File, f.Next, f.evidence(), true
+	if f := v.genuine(func(f foreign) bool { return f.Your.IsValid() && f.File != "" && f.Type != "nak" }); f != nil {
+		return f.Server, f.File, f.Next, f.evidence(), v.posesAs(*f) == ""
 	}
 	known := v.servers(func(s *boot.LANServer) bool {
 		return s.DHCP && len(s.BootFiles) > 0 && slices.Contains(s.Findings, boot.ReasonServerBootFile)

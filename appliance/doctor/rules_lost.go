@@ -31,6 +31,8 @@ func judgeNoDHCPServer(v *view) (boot.Verdict, bool) {
 		ev = append(ev, boot.Evidence{Time: p.Time, Text: "the box asks for an address on " + clip(p.Interface, maxWord) + ": no answer"})
 	case len(known) > 0:
 		conf, what = boot.Possible, capital(lastHeard(known[0], v.now))
+	case v.probe() != nil:
+		conf, what = boot.Possible, "A question of this box's own was answered before."
 	}
 	if v.a.Relayed || v.asks() < 2 {
 		// A relay's answers are not heard here; a single question proves little.

@@ -587,6 +587,15 @@ func (v *view) posesAs(f foreign) boot.MAC {
 	return first.MAC
 }
 
+// genuine is heard, of packets that came from the server itself, as far as can be
+// told; of others only when there is no such.
+func (v *view) genuine(want func(foreign) bool) *foreign {
+	if f := v.heard(func(f foreign) bool { return want(f) && v.posesAs(f) == "" }); f != nil {
+		return f
+	}
+	return v.heard(want)
+}
+
 // later says whether the last program that asked for an address was not the first.
 func (v *view) later() bool {
 	return slices.ContainsFunc(v.events, func(e boot.Event) bool { return talks(&e) && e.Time.Before(v.phase) })

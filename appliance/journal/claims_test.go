@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,5 +91,86 @@ func TestSplitWhenFull(t *testing.T) {
 	w.see(a.dhcp(boot.KindOffer)) // proves that they are two; see checks the invariants
 	if w.tr.byID[joined.a.ID] != joined || w.tr.byMAC[a.mac] != joined || w.tr.byMAC[b.mac] == joined {
 		t.Error("they are not two, or one is gone")
+	}
+}
+
+// TestClaimJoinsNothing: a request by HTTP that names a machine whose address is
+// known to be another one changes nothing about its boot.
+func TestClaimJoinsNothing(t *testing.T) {
+	liar := netip.MustParseAddr("192.0.2.66")
+	for name, take := range map[string]func(v *pc) *pc{
+		"address seen on the LAN":   func(v *pc) *pc { return v.discover().lease() },
+		"address seen on port 4011": func(v *pc) *pc { return v.discover().ask() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWire(t)
+			v := take(w.pc(1, boot.FirmwareUEFI)).tftp("snponly.efi", 280<<10)
+			before := w.one()
+			for _, e := range []boot.Event{
+				{Kind: boot.KindDecision, MAC: v.mac, Addr: liar, Action: boot.ActionLocal},
+				{Kind: boot.KindScript, MAC: v.mac, Addr: liar, File: "/s", Action: boot.ActionLocal, Bytes: 1},
+				{Kind: boot.KindScript, GUID: v.guid, Addr: liar, File: "/s", Action: boot.ActionLocal, Bytes: 1},
+				{Kind: boot.KindScript, MAC: "52:54:00:00:00:66", GUID: v.guid, Addr: liar, File: "/s", Action: boot.ActionLocal, Bytes: 1},
+				{Kind: boot.KindHTTP, MAC: v.mac, Addr: liar, File: "/files/vmlinuz", Bytes: 9, Total: 9},
+				{Kind: boot.KindScript, Addr: liar, File: "/left", Text: "the machine goes on to its local disk"},
+			} {
+				w.see(e)
+			}
+			w.wait(5 * time.Minute)
+			a := w.attempts()[0]
+			if a.State != boot.AttemptStalled || a.Addr != v.addr || a.Action != "" || stageNames(a) != stageNames(before) {
+				t.Errorf("the machine's loader never started; told: %s, address %s, stages %s", a.State, a.Addr, stageNames(a))
+			}
+			if w.tr.byMAC[v.mac].a.ID != a.ID || len(a.MACs) != 0 {
+				t.Error("the machine's next packet goes astray")
+			}
+		})
+	}
+}
+
+// TestProofJoins: a report of an installer, and what only the machine was told the
+// address of, joins from whatever network address it comes.
+func TestProofJoins(t *testing.T) {
+	w := newWire(t)
+	p := w.pc(1, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedArmed)
+	p.addr = netip.MustParseAddr("192.0.2.77") // its installer has another one
+	p.script("/x/…", "boot debian (machine)")
+	p.callback("is done", boot.ReasonNone)
+	if a := w.one(); a.Action != boot.ActionBoot || a.State != boot.AttemptBooted {
+		t.Errorf("action %s, %s", a.Action, a.State)
+	}
+}
+
+// TestSecondCardUnheard: the address of one card says nothing about that of the
+// next.
+func TestSecondCardUnheard(t *testing.T) {
+	w := newWire(t)
+	p := w.pc(1, boot.FirmwareUEFI).discover().lease()
+	w.wait(20 * time.Second)
+	first := p.mac
+	p.mac, p.addr = "52:54:00:00:01:01", netip.MustParseAddr("192.0.2.77")
+	p.discover().tftp("snponly.efi", 280<<10).booting(decidedBoot)
+	if a := w.one(); a.MAC != first || !slices.Contains(a.MACs, p.mac) || !a.Reached(boot.StageScript) {
+		t.Errorf("%s %v, stages %s", a.MAC, a.MACs, stageNames(a))
+	}
+}
+
+// TestIdentifierIsClaimed: a machine that has just asked waits for an offer; who
+// comes with its identifier on another card meanwhile is another one.
+func TestIdentifierIsClaimed(t *testing.T) {
+	w := newWire(t)
+	v := w.pc(1, boot.FirmwareUEFI).discover(4*time.Second, 8*time.Second)
+	liar := w.pc(66, boot.FirmwareBIOS)
+	liar.guid = v.guid
+	liar.discover().lease().tftp("undionly.kpxe", 1000).as(boot.FirmwareIPXE).booting(decidedLocal)
+	w.wait(5 * time.Minute)
+	for _, a := range w.attempts() {
+		want := boot.AttemptLocal
+		if a.MAC == v.mac {
+			want = boot.AttemptStalled // it follows no offer
+		}
+		if a.State != want || len(a.MACs) != 0 {
+			t.Errorf("%s %v: %s, want %s", a.MAC, a.MACs, a.State, want)
+		}
 	}
 }

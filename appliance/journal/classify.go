@@ -18,6 +18,18 @@ func fileName(asked string) string {
 	return strings.TrimLeft(path.Clean("/"+s), "/")
 }
 
+// secret says whether a file is at an address that holds a token, so that only
+// who was told of it can ask for it.
+func secret(name string) bool {
+	dir, rest, _ := strings.Cut(name, "/")
+	switch dir {
+	case "x", "m", "w", "a", "cb":
+		return rest != ""
+	default:
+		return false
+	}
+}
+
 // loaderNames are beginnings of the names of programs that boot others.
 var loaderNames = []string{
 	"undionly", "snponly", "ipxe", "gpxe", "pxelinux", "lpxelinux", "gpxelinux", "ldlinux", "syslinux", "shim", "grub", "core.",

@@ -52,6 +52,10 @@ const (
 	// sharedTime is how long an identifier that two machines were seen with is not
 	// used to join by.
 	sharedTime = 24 * time.Hour
+	// waitTime is how long a card that has just asked waits for an offer at least,
+	// before the machine tries the next one (4 s, less a random second: PXE 2.1
+	// section 2.2.4).
+	waitTime = 3 * time.Second
 	// busyTime: what a machine did so recently on one card it is still doing.
 	busyTime = 5 * time.Second
 )
@@ -142,6 +146,11 @@ func (tr *tracker) observe(e boot.Event) {
 	}
 	start := discovers(&e)
 	t, by := tr.find(&e)
+	if t != nil && by != foundAddr && tr.claims(t, &e) {
+		// What is claimed counts for nothing, also not for what else it is joined to.
+		e.MAC, e.GUID = "", boot.GUID{}
+		t, by = tr.find(&e)
+	}
 	var before *try
 	switch {
 	case t == nil:
@@ -204,11 +213,6 @@ func (tr *tracker) find(e *boot.Event) (*try, found) {
 		byAddr = tr.byAddr[e.Addr]
 	}
 	if t := tr.byMAC[e.MAC]; e.MAC != "" && t != nil {
-		// Whoever asks by HTTP may claim any hardware address. The network address is
-		// better evidence when both machines were seen taking theirs.
-		if byAddr != nil && byAddr != t && t.strong && byAddr.strong && t.a.Addr != e.Addr && byAddr.a.Addr == e.Addr && !byAddr.finished() {
-			return byAddr, foundAddr
-		}
 		// This card's latest boot is over, and another card of the same machine is in
 		// the middle of the next.
 		if t.finished() && boot.UsableGUID(e.GUID) && discovers(e) {
@@ -230,6 +234,20 @@ func (tr *tracker) find(e *boot.Event) (*try, found) {
 		}
 	}
 	return nil, foundNone
+}
+
+// claims says whether an event merely claims to be of the machine of an attempt:
+// whoever asks by HTTP may name any hardware address and identifier. A network
+// address that the machine was seen taking is better evidence. What comes to a
+// secret address needs none: only the machine was told of it.
+func (tr *tracker) claims(t *try, e *boot.Event) bool {
+	if isDHCP(e) || e.Kind == boot.KindCallback || !e.Addr.IsValid() || !t.strong || t.a.Addr == e.Addr || tr.byAddr[e.Addr] == t {
+		return false
+	}
+	if t.finished() && e.Time.Sub(t.heard) > stayOpen {
+		return false // it may have another address today
+	}
+	return !secret(fileName(e.File))
 }
 
 // differ says whether two identifiers are of different machines for sure.
@@ -334,6 +352,9 @@ func (t *try) act(mac boot.MAC, f boot.Firmware) *act {
 func (t *try) busy(now time.Time) bool {
 	if t.finished() {
 		return false
+	}
+	if n := len(t.acts); n > 0 && !t.followed && !t.acts[n-1].leased && now.Sub(t.acts[n-1].last) < waitTime {
+		return true
 	}
 	return len(t.flight) > 0 && now.Sub(t.heard) < busyTime || t.a.Reached(boot.StageKernel)
 }

@@ -364,6 +364,9 @@ func (t *try) onStage(e *boot.Event) *act {
 	if len(t.acts) == maxActs {
 		t.acts = slices.Delete(t.acts, 0, 1)
 	}
+	if n := len(t.acts); n > 0 && t.acts[n-1].mac != e.MAC {
+		t.strong = false // another card gets an address of its own
+	}
 	t.acts = append(t.acts, act{mac: e.MAC, firmware: e.Firmware, first: e.Time, last: e.Time})
 	t.followed = false
 	return &t.acts[len(t.acts)-1]

@@ -238,8 +238,8 @@ func (a *Attempts) write(all bool) {
 	a.settleBatch(pieces, gone, encErr, store.Write(docs))
 }
 
-// gather says what the next batch is of: failures first, and of them and of the
-// others those that began first.
+// gather says what the next batch is of: failures first, then what else came to
+// its end, then what goes on; of each those that began first.
 func (a *Attempts) gather(all bool) (store AttemptStore, pieces []piece, gone []boot.AttemptID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -248,7 +248,7 @@ func (a *Attempts) gather(all bool) (store AttemptStore, pieces []piece, gone []
 	if k.store == nil || !failures && !others {
 		return nil, nil, nil
 	}
-	var later []piece
+	var ends, later []piece
 	for _, t := range slices.Backward(a.tracker.newestFirst()) {
 		switch {
 		case !t.due(now, all):
@@ -256,11 +256,14 @@ func (a *Attempts) gather(all bool) (store AttemptStore, pieces []piece, gone []
 			if failures {
 				pieces = append(pieces, piece{t: t, failure: true})
 			}
-		case others:
+		case !others:
+		case t.finished() && !t.endKept():
+			ends = append(ends, piece{t: t})
+		default:
 			later = append(later, piece{t: t})
 		}
 	}
-	pieces = append(pieces, later...)
+	pieces = slices.Concat(pieces, ends, later)
 	if len(pieces) > keepBatch && !all {
 		pieces = pieces[:keepBatch]
 		k.hurry()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -214,6 +215,45 @@ func TestRunningIsWrittenLate(t *testing.T) {
 	a.write(false)
 	if m.puts != 3 {
 		t.Error("its end was not written at once")
+	}
+}
+
+// TestOrderOfWriting: what came to its end does not wait for what goes on, and a
+// failure waits for nothing.
+func TestOrderOfWriting(t *testing.T) {
+	a, pass := byHand(newShelf())
+	for n := range 3 {
+		for _, e := range []boot.Event{offerA(), scriptA("boot debian (machine)"), fileA("/files/vmlinuz", boot.ReasonNone)} {
+			e.MAC, e.Addr, e.Time = mac(n), netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), pass(0)
+			a.tracker.observe(e)
+		}
+	}
+	now := pass(time.Minute)
+	for n, s := range []boot.AttemptState{boot.AttemptRunning, boot.AttemptBooted, boot.AttemptFailed} {
+		x := a.tracker.byMAC[mac(n)]
+		if s != boot.AttemptRunning {
+			x.a.State, x.a.End, x.told = s, now, true
+			a.tracker.place(x)
+		}
+	}
+	order := func() (out string) {
+		_, pieces, _ := a.gather(false)
+		for _, p := range pieces {
+			out += " " + string(p.kept.Attempt.State)
+			p.t.unkept = true
+		}
+		return out
+	}
+	if got := order(); got != " failed booted running" {
+		t.Errorf("order%s", got)
+	}
+	a.keep.others.spent = 2 * othersPerHour
+	if got := order(); got != " failed" {
+		t.Errorf("without a budget:%s", got)
+	}
+	a.keep.failures.spent = 2 * failuresPerHour
+	if got := order(); got != "" {
+		t.Errorf("without any budget:%s", got)
 	}
 }
 

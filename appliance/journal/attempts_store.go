@@ -454,6 +454,12 @@ func (k *keptAttempt) bound() {
 		s := &a.Stages[i]
 		s.File, s.Took, s.Count, s.Bytes, s.Total = clipTo(s.File, maxEventText), max(s.Took, 0), max(s.Count, 1), max(s.Bytes, 0), max(s.Total, 0)
 	}
+	if a.At != "" && !a.Reached(a.At) {
+		a.At = ""
+		if n := len(a.Stages); n > 0 {
+			a.At = a.Stages[n-1].Name
+		}
+	}
 	for i := range a.Events {
 		e := &a.Events[i]
 		e.File, e.Text, e.Class = clipTo(e.File, maxEventText), clipTo(e.Text, maxEventText), clipTo(e.Class, 64)

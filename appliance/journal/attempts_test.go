@@ -433,6 +433,8 @@ func TestBatches(t *testing.T) {
 		}
 		// What makes way in memory makes way in the store.
 		for n := range 300 {
+			g.Observe(boot.Event{Kind: boot.KindOffer, MAC: mac(1000 + n), XID: uint32(n), Firmware: boot.FirmwareUEFI, Class: "PXEClient"})
+			g.Observe(boot.Event{Kind: boot.KindTFTP, MAC: mac(1000 + n), File: "snponly.efi", Bytes: 280 << 10, Total: 280 << 10})
 			g.Observe(boot.Event{Kind: boot.KindScript, MAC: mac(1000 + n), File: "/s", Text: "local (default)", Action: boot.ActionLocal, Bytes: 1})
 			pass(time.Minute)
 		}
@@ -654,6 +656,7 @@ func FuzzReadAttempt(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(seed)
+	f.Add([]byte(`{"version":1,"seq":1,"attempt":{"id":"ab","state":"running","at":"0","stages":[{"name":"kernel"}]}}`))
 	f.Add([]byte(`{"version":1,"seq":1,"attempt":{"id":"ab","state":"booted","took_ns":-5,"stages":[{"name":"offer","bytes":-1}]}}`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		k, err := readAttempt("ab", doc)

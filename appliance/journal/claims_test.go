@@ -174,3 +174,71 @@ func TestIdentifierIsClaimed(t *testing.T) {
 		}
 	}
 }
+
+// TestForgedRequestsPushOutNothing: a host that asks in the names of thousands of
+// machines, by HTTP or on port 4011, costs no real failure its place.
+func TestForgedRequestsPushOutNothing(t *testing.T) {
+	for name, forge := range map[string]func(n int) boot.Event{
+		"scripts": func(n int) boot.Event {
+			return boot.Event{Kind: boot.KindScript, MAC: mac(n), GUID: boot.GUID{byte(n), byte(n >> 8), 3: 1}, Addr: netip.MustParseAddr("192.0.2.66"), File: "/s", Action: boot.ActionBoot, Bytes: 100}
+		},
+		"scripts for the disk": func(n int) boot.Event {
+			return boot.Event{Kind: boot.KindScript, MAC: mac(n), Addr: netip.MustParseAddr("192.0.2.66"), File: "/s", Action: boot.ActionLocal, Bytes: 100}
+		},
+		"asks on port 4011": func(n int) boot.Event {
+			return boot.Event{Kind: boot.KindAck, MAC: mac(n), XID: uint32(n), Firmware: boot.FirmwareUEFI, Class: "PXEClient:Arch:00007", Addr: netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)})}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWire(t)
+			p := w.pc(9, boot.FirmwareUEFI).loader("snponly.efi").booting(decidedBoot)
+			p.httpEnd("/files/vmlinuz", 100, 8<<20, boot.ReasonInterrupted)
+			// Another one is lost before it fetches anything: its name is what keeps it.
+			q := w.pc(8, boot.FirmwareUEFI).discover().lease()
+			lost := w.tr.byMAC[q.mac]
+			lost.a.Machine, lost.a.Name = "m8", "office"
+			w.wait(2 * time.Minute)
+			failed := w.tr.byMAC[p.mac]
+			if failed.a.State != boot.AttemptFailed || lost.a.State != boot.AttemptStalled {
+				t.Fatalf("%s, %s", failed.a.State, lost.a.State)
+			}
+			for n := range 4 * maxAttempts {
+				e := forge(n)
+				w.now = w.now.Add(250 * time.Millisecond)
+				e.Time = w.now
+				w.tr.observe(e)
+				if n%8 == 0 {
+					w.tr.tick(w.now)
+				}
+				if w.tr.byID[failed.a.ID] == nil || w.tr.byID[lost.a.ID] == nil {
+					t.Fatalf("a real failure is gone after %d forged requests", n+1)
+				}
+			}
+			w.check()
+		})
+	}
+}
+
+// TestBootLoopPushesOutItself: a machine that fails over and over pushes out its
+// own failures, not what is known of others.
+func TestBootLoopPushesOutItself(t *testing.T) {
+	w := newWire(t)
+	fail := func(n byte) boot.AttemptID {
+		p := w.pc(n, boot.FirmwareUEFI).discover().lease().tftp("snponly.efi", 280<<10)
+		w.wait(time.Minute)
+		return w.tr.byMAC[p.mac].a.ID
+	}
+	other := fail(2)
+	first := fail(1)
+	var last boot.AttemptID
+	for range maxBad + 20 {
+		last = fail(1)
+	}
+	w.check()
+	if w.tr.byID[other] == nil || w.tr.byID[last] == nil || w.tr.byID[first] != nil {
+		t.Errorf("kept: the other %v, its first %v, its last %v", w.tr.byID[other] != nil, w.tr.byID[first] != nil, w.tr.byID[last] != nil)
+	}
+	if n := w.tr.ranks[rankBad].Len(); n != maxBad {
+		t.Errorf("%d failures are kept", n)
+	}
+}

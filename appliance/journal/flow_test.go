@@ -62,7 +62,17 @@ func checkTracker(t testing.TB, tr *tracker) {
 			}
 			cost += sum
 			checkTry(t, x)
+			if (x.tally != nil) != (r == rankShallow || r == rankBad) || x.tally != nil && tr.tallies[x.tally.of] != x.tally {
+				t.Fatalf("attempt %s is not counted rightly", x.a.ID)
+			}
 		}
+	}
+	tallied := 0
+	for _, c := range tr.tallies {
+		tallied += c.n
+	}
+	if tallied != tr.ranks[rankShallow].Len()+tr.ranks[rankBad].Len() {
+		t.Fatalf("%d attempts are counted", tallied)
 	}
 	if n != len(tr.byID) || n > maxAttempts || tr.cost != cost || cost > maxCost+boot.MaxAttemptEvents*4096 {
 		t.Fatalf("%d attempts in lists, %d by name; cost %d, noted %d", n, len(tr.byID), cost, tr.cost)

@@ -66,13 +66,17 @@ type rank byte
 // Ranks.
 const (
 	rankOnce    rank = iota // goes on; one DISCOVER, as anybody can invent
-	rankShallow             // finished; nothing but DHCP was seen
-	rankAgain               // goes on; asked again after seconds, as a client does
+	rankShallow             // finished; nothing was seen that a stranger could not invent
+	rankAgain               // goes on; asked again after seconds, as a client does, or got further
 	rankGood                // finished well
 	rankBad                 // finished badly
-	rankDeep                // goes on; fetched something
+	rankDeep                // goes on; its DISCOVER was heard, and it fetched something
 	ranks
 )
+
+// realOctets are what a machine has to fetch for its attempt to be kept like one
+// that is real: more than a script.
+const realOctets = 4 << 10
 
 // quota are the attempts of each rank that nothing of another rank pushes out.
 // They add up to maxAttempts.
@@ -99,6 +103,7 @@ type tracker struct {
 	byAddr  map[netip.Addr]*try
 	byGUID  map[boot.GUID]*try
 	ranks   [ranks]*list.List // of *try, the one seen last at the back
+	tallies map[source]*tally
 	shared  map[boot.GUID]time.Time
 	pending map[boot.MAC][]boot.Event // packets of other servers
 	waiting []boot.MAC                // of pending, oldest first
@@ -109,7 +114,7 @@ type tracker struct {
 func newTracker(cfg trackerConfig) *tracker {
 	tr := &tracker{
 		cfg: cfg, byID: map[boot.AttemptID]*try{}, byMAC: map[boot.MAC]*try{}, byAddr: map[netip.Addr]*try{}, byGUID: map[boot.GUID]*try{},
-		shared: map[boot.GUID]time.Time{}, pending: map[boot.MAC][]boot.Event{},
+		tallies: map[source]*tally{}, shared: map[boot.GUID]time.Time{}, pending: map[boot.MAC][]boot.Event{},
 	}
 	for i := range tr.ranks {
 		tr.ranks[i] = list.New()
@@ -445,7 +450,7 @@ func (tr *tracker) split(t *try, mac boot.MAC, now time.Time) *try {
 // retell builds the attempt anew from events, keeping who it is for the outside.
 func (t *try) retell(events []boot.Event, local func(string) boot.StageName) {
 	old := t.a
-	fresh := &try{seq: t.seq, rank: t.rank, elem: t.elem, told: t.told, judged: t.judged, named: t.named, stored: t.stored, kept: t.kept}
+	fresh := &try{seq: t.seq, rank: t.rank, elem: t.elem, tally: t.tally, told: t.told, judged: t.judged, named: t.named, stored: t.stored, kept: t.kept}
 	fresh.a = boot.Attempt{
 		ID: old.ID, Machine: old.Machine, Name: old.Name, Product: old.Product, Again: old.Again, Before: old.Before,
 		State: boot.AttemptRunning, Verdicts: old.Verdicts,
@@ -561,22 +566,108 @@ func (tr *tracker) dropAddr(t *try, a netip.Addr) {
 	}
 }
 
+// real says whether so much was seen of a machine that one packet or request
+// with an invented hardware address does not make another like it: its DISCOVER,
+// and a transfer that came to something, for which its address must be its own.
+func (t *try) real() bool {
+	var octets int64
+	for _, n := range []boot.StageName{boot.StageLoader, boot.StageKernel, boot.StageFiles} {
+		octets += t.a.Stage(n).Bytes
+	}
+	return octets >= realOctets && t.a.Reached(boot.StageDiscover)
+}
+
 // worth is the rank of an attempt.
 func (t *try) worth() rank {
+	real, asked := t.real(), t.a.Stage(boot.StageDiscover)
 	switch {
-	case t.finished() && !t.deep:
+	case t.finished() && !real:
 		return rankShallow
 	case t.finished() && t.a.State.Bad():
 		return rankBad
 	case t.finished():
 		return rankGood
-	case t.deep:
+	case real:
 		return rankDeep
-	}
-	if s := t.a.Stage(boot.StageDiscover); s.Count > 1 && s.Took >= time.Second {
+	case asked.Count > 1 && asked.Took >= time.Second, asked.Count > 0 && t.deep:
 		return rankAgain
 	}
 	return rankOnce
+}
+
+// known says whether the operator has given the machine a name.
+func (t *try) known() bool { return t.a.Machine != "" && t.a.Name != "" }
+
+// source is where an attempt comes from, as far as that is known: its network
+// address, without one its hardware address.
+type source struct {
+	addr netip.Addr
+	mac  boot.MAC
+}
+
+func (t *try) source() source {
+	if t.a.Addr.IsValid() {
+		return source{addr: t.a.Addr}
+	}
+	return source{mac: t.a.MAC}
+}
+
+// tally counts what is kept of one source: finished attempts that did not end
+// well, or of which little was seen.
+type tally struct {
+	of source
+	n  int
+}
+
+// count enters an attempt into the tally of its source, or takes it out.
+func (tr *tracker) count(t *try, in bool) {
+	of := t.source()
+	if t.tally != nil && (!in || t.tally.of != of) {
+		if t.tally.n--; t.tally.n == 0 {
+			delete(tr.tallies, t.tally.of)
+		}
+		t.tally = nil
+	}
+	if !in || t.tally != nil {
+		return
+	}
+	c := tr.tallies[of]
+	if c == nil {
+		c = &tally{of: of}
+		tr.tallies[of] = c
+	}
+	c.n++
+	t.tally = c
+}
+
+// knownWorth is how many attempts of one source with a name count as one of a
+// source without.
+const knownWorth = 8
+
+// least is the attempt of a rank that is missed least: of the source with most,
+// those of machines with a name last; of that source the one that was quiet
+// longest. nil: there is none beside spare.
+func (tr *tracker) least(r rank, spare ...*try) *try {
+	list := tr.ranks[r]
+	var least *try
+	weight := 0
+	for el := list.Front(); el != nil; el = el.Next() {
+		t := el.Value.(*try)
+		if slices.Contains(spare, t) {
+			continue
+		}
+		if t.tally == nil {
+			return t
+		}
+		w := t.tally.n
+		if !t.known() {
+			w *= knownWorth
+		}
+		if w > weight {
+			least, weight = t, w
+		}
+	}
+	return least
 }
 
 // place moves an attempt to the back of its rank.
@@ -587,6 +678,7 @@ func (tr *tracker) place(t *try) {
 	} else {
 		tr.ranks[r].MoveToBack(t.elem)
 	}
+	tr.count(t, t.rank == rankShallow || t.rank == rankBad)
 	for tr.ranks[rankGood].Len() > maxGood {
 		tr.remove(tr.ranks[rankGood].Front().Value.(*try))
 	}
@@ -595,29 +687,28 @@ func (tr *tracker) place(t *try) {
 		if tr.ranks[rankShallow].Len() > quota[rankShallow] {
 			r = rankShallow
 		}
-		tr.remove(tr.ranks[r].Front().Value.(*try))
+		tr.remove(tr.least(r))
 	}
 }
 
 // evict makes room: the least valuable rank that is above its quota gives the
-// attempt that was quiet longest. spare stays.
+// attempt that is missed least. spare stays.
 func (tr *tracker) evict(spare ...*try) {
 	for r := range ranks {
 		if tr.ranks[r].Len() <= quota[r] {
 			continue
 		}
-		for el := tr.ranks[r].Front(); el != nil; el = el.Next() {
-			if t := el.Value.(*try); !slices.Contains(spare, t) {
-				tr.evicted++
-				tr.remove(t)
-				return
-			}
+		if t := tr.least(r, spare...); t != nil {
+			tr.evicted++
+			tr.remove(t)
+			return
 		}
 	}
 }
 
 // remove forgets an attempt.
 func (tr *tracker) remove(t *try) {
+	tr.count(t, false)
 	tr.ranks[t.rank].Remove(t.elem)
 	delete(tr.byID, t.a.ID)
 	tr.cost -= t.cost

@@ -57,6 +57,7 @@ type try struct {
 	// Of the tracker and of Attempts.
 	rank    rank
 	elem    *list.Element
+	tally   *tally // of its source, in the ranks that have one
 	cost    int
 	changed bool      // since it was last told of
 	told    bool      // Ended and Sink know

@@ -442,3 +442,39 @@ func TestUnreadableIsDeleted(t *testing.T) {
 		t.Errorf("left: %q", docs)
 	}
 }
+
+// TestBudgetWithinBatch: what the budget has no room for is written later, and a
+// batch is paid for once.
+func TestBudgetWithinBatch(t *testing.T) {
+	m := &meter{shelf: newShelf()}
+	a, pass := byHand(m)
+	for n := range 10 {
+		a.tracker.observe(forged(n, pass(0)))
+	}
+	for _, x := range a.tracker.newestFirst() {
+		x.a.State, x.a.End, x.told, x.unkept = boot.AttemptLocal, pass(0), true, true
+		a.tracker.place(x)
+	}
+	a.keep.others = budget{spent: othersPerHour - 1, at: pass(0)}
+	a.write(false)
+	if m.puts != 1 || a.keep.others.spent < othersPerHour+costWrite {
+		t.Fatalf("%d documents on the last octet, spent %d", m.puts, a.keep.others.spent)
+	}
+	a.write(false)
+	if m.batches != 1 {
+		t.Error("written without a budget")
+	}
+	pass(time.Hour)
+	before := a.keep.others.spent
+	a.write(false)
+	if m.puts != 10 || m.batches != 2 {
+		t.Errorf("%d documents in %d batches an hour later", m.puts, m.batches)
+	}
+	if spent, most := a.keep.others.spent, max(before-othersPerHour, 0)+costWrite+9*(costDocument+4<<10); spent > most {
+		t.Errorf("nine documents cost %d, at most %d", spent, most)
+	}
+	a.write(true)
+	if m.batches != 2 {
+		t.Error("written twice")
+	}
+}

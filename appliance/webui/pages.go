@@ -99,7 +99,7 @@ func (s *site) overview(box BoxInfo, u *url.URL, _ url.Values) *page {
 	return &page{
 		Status: http.StatusOK, Title: "Overview", Here: "/", Live: liveOf(u), Box: box,
 		Parts: []part{
-			{ID: "attention", Data: attentionOf(box, lan, s.src.Findings(), report)},
+			{ID: "attention", Data: attentionOf(box, lan, s.src.Findings(), report, unsettled(failures, latest))},
 			{ID: "running", Data: struct {
 				Rows []row
 				More bool

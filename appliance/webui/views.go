@@ -215,7 +215,7 @@ type attention struct {
 
 // attentionOf gathers findings and parts of the box that do not work. What the
 // findings say already is not said again.
-func attentionOf(box BoxInfo, lan boot.LAN, findings []boot.Verdict, report health.Report) attention {
+func attentionOf(box BoxInfo, lan boot.LAN, findings []boot.Verdict, report health.Report, failed int) attention {
 	a := attention{Tone: toneGood, Title: "All is well", Up: lasting(box.Now.Sub(box.Started))}
 	if box.Observe {
 		a.Notes = append(a.Notes, "Observe mode: this box listens and decides, and sends nothing.")
@@ -247,10 +247,26 @@ func attentionOf(box BoxInfo, lan boot.LAN, findings []boot.Verdict, report heal
 	slices.SortStableFunc(a.Problems, func(x, y problem) int { return toneRank(x.Tone) - toneRank(y.Tone) })
 	if n := len(a.Problems); n > 0 {
 		a.Tone, a.Title = a.Problems[0].Tone, times(n, "thing needs attention", "things need attention")
+	} else if failed > 0 {
+		a.Tone, a.Title = toneWarn, times(failed, "machine did not boot", "machines did not boot")
 	} else if len(a.Notes) > 0 {
 		a.Tone = toneWarn
 	}
 	return a
+}
+
+// unsettled is how many machines did not boot and have not booted since, as far
+// as the lists tell.
+func unsettled(failures, latest []boot.Attempt) int {
+	machines := map[boot.MAC]bool{}
+	for _, f := range failures {
+		if !slices.ContainsFunc(latest, func(a boot.Attempt) bool {
+			return a.MAC == f.MAC && a.Start.After(f.Start) && !a.State.Bad() && a.State != boot.AttemptRunning
+		}) {
+			machines[f.MAC] = true
+		}
+	}
+	return len(machines)
 }
 
 func toneRank(tone string) int {

@@ -185,7 +185,7 @@ func percentOf(a boot.Attempt) int { return percent(&a) }
 
 func TestAttention(t *testing.T) {
 	f := morning(noon)
-	a := attentionOf(f.Box(), f.lan, f.findings, f.report)
+	a := attentionOf(f.Box(), f.lan, f.findings, f.report, 0)
 	if a.Tone != toneBad || a.Title != "3 things need attention" {
 		t.Errorf("%s, %q", a.Tone, a.Title)
 	}
@@ -194,22 +194,32 @@ func TestAttention(t *testing.T) {
 	}
 	// What a finding says, the health tree need not say again.
 	report := health.Report{Status: health.OK, Children: []health.Report{{Status: health.Degraded, Reason: boot.ReasonOption60, Text: "x"}}}
-	if a := attentionOf(f.Box(), f.lan, f.findings, report); len(a.Problems) != 2 {
+	if a := attentionOf(f.Box(), f.lan, f.findings, report, 0); len(a.Problems) != 2 {
 		t.Errorf("%d problems, want the 2 findings", len(a.Problems))
 	}
-	quiet := attentionOf(f.Box(), boot.LAN{}, nil, health.Report{Status: health.OK})
+	quiet := attentionOf(f.Box(), boot.LAN{}, nil, health.Report{Status: health.OK}, 0)
 	if quiet.Tone != toneGood || quiet.Title != "All is well" {
 		t.Errorf("%s, %q", quiet.Tone, quiet.Title)
 	}
+	// A quiet LAN is no comfort to whoever stands before a machine that did not boot.
+	if a := attentionOf(f.Box(), boot.LAN{}, nil, health.Report{Status: health.OK}, 2); a.Tone != toneWarn || a.Title != "2 machines did not boot" {
+		t.Errorf("%s, %q", a.Tone, a.Title)
+	}
+	bad := boot.Attempt{MAC: "52:54:00:00:00:01", Start: noon, State: boot.AttemptStalled}
+	good := boot.Attempt{MAC: bad.MAC, Start: noon.Add(time.Minute), State: boot.AttemptBooted}
+	other := boot.Attempt{MAC: "52:54:00:00:00:02", Start: noon, State: boot.AttemptFailed}
+	if n := unsettled([]boot.Attempt{bad, bad, other}, []boot.Attempt{good, other, bad}); n != 1 {
+		t.Errorf("%d machines did not boot, want the one that has not booted since", n)
+	}
 	f.observe = true
-	if a := attentionOf(f.Box(), boot.LAN{Standby: true}, nil, health.Report{Status: health.OK}); a.Tone != toneWarn || len(a.Notes) != 2 {
+	if a := attentionOf(f.Box(), boot.LAN{Standby: true}, nil, health.Report{Status: health.OK}, 0); a.Tone != toneWarn || len(a.Notes) != 2 {
 		t.Errorf("observing and standing by: %s, %q", a.Tone, a.Notes)
 	}
 	many := make([]boot.Verdict, 1000)
 	for i := range many {
 		many[i] = boot.Verdict{Name: boot.Reason(strconv.Itoa(i)), Severity: boot.SeverityWarning}
 	}
-	if a := attentionOf(f.Box(), f.lan, many, f.report); len(a.Problems) > 2*maxProblems {
+	if a := attentionOf(f.Box(), f.lan, many, f.report, 0); len(a.Problems) > 2*maxProblems {
 		t.Errorf("%d problems on one page", len(a.Problems))
 	}
 }

@@ -317,7 +317,7 @@ type captures struct{ box *Box }
 type noCapture struct{}
 
 // Error implements error.
-func (noCapture) Error() string { return "no packets are kept (setting capture-memory)" }
+func (noCapture) Error() string { return "no packets are kept: the setting capture-memory is 0" }
 
 // Reason is why there are none.
 func (noCapture) Reason() boot.Reason { return boot.ReasonCaptureGone }

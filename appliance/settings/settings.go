@@ -451,7 +451,7 @@ func (s *Settings) checkSeeing(d Document) error {
 func listenPort(addr string) (int, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no address to listen on; want :80 or 192.0.2.1:80", addr)
+		return 0, fmt.Errorf("%q is no address to listen on; want a port like :80, or address and port like 192.0.2.1:80", addr)
 	}
 	n, err := net.LookupPort("tcp", port)
 	if err != nil {

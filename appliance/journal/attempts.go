@@ -22,7 +22,9 @@ type AttemptsConfig struct {
 	Judge func(a *boot.Attempt) []boot.Verdict
 	// Who names a machine; nil knows nobody. It must be quick.
 	Who func(mac boot.MAC, guid boot.GUID) (id boot.MachineID, name, product string)
-	// Sink gets a KindVerdict event once per finished attempt; nil: nobody.
+	// Sink gets a KindVerdict event once per finished attempt, and a second one with
+	// the verdict put right when a boot went on after all and ended well instead of
+	// badly, or the other way round; nil: nobody.
 	Sink boot.Sink
 	// Ended is told of every finished attempt once; nil: nobody. It must not change
 	// what it is given.
@@ -443,7 +445,8 @@ func (a *Attempts) tick(now time.Time) {
 			j.a.Verdicts = j.a.Verdicts[:min(len(j.a.Verdicts), boot.MaxAttemptVerdicts)]
 		}
 	}
-	for _, e := range a.settleJobs(jobs, now) {
+	ended, righted := a.settleJobs(jobs, now)
+	for _, e := range ended {
 		if a.cfg.Ended != nil {
 			a.cfg.Ended(e)
 		}
@@ -451,11 +454,17 @@ func (a *Attempts) tick(now time.Time) {
 			a.cfg.Sink(verdictEvent(e, now))
 		}
 	}
+	for _, e := range righted {
+		if a.cfg.Sink != nil {
+			a.cfg.Sink(verdictEvent(e, now))
+		}
+	}
 }
 
 // settleJobs puts down what was found out, tells the readers, and returns the
-// attempts that ended.
-func (a *Attempts) settleJobs(jobs []job, now time.Time) (ended []boot.Attempt) {
+// attempts that ended, and those that went on after they were told of and ended
+// otherwise.
+func (a *Attempts) settleJobs(jobs []job, now time.Time) (ended, righted []boot.Attempt) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, j := range jobs {
@@ -476,9 +485,15 @@ func (a *Attempts) settleJobs(jobs []job, now time.Time) (ended []boot.Attempt) 
 			j.changed = j.changed || !slices.EqualFunc(t.a.Verdicts, j.a.Verdicts, sameVerdict)
 			t.judged, t.a.Verdicts = now, j.a.Verdicts
 		}
-		if t.finished() && !t.told {
-			t.told = true
+		switch {
+		case !t.finished():
+		case !t.told:
+			t.told, t.said = true, t.a.State
 			ended = append(ended, t.whole())
+			a.keep.hurry()
+		case t.said != "" && t.said.Bad() != t.a.State.Bad():
+			t.said = "" // once is enough
+			righted = append(righted, t.whole())
 			a.keep.hurry()
 		}
 		if !j.changed {
@@ -490,7 +505,7 @@ func (a *Attempts) settleJobs(jobs []job, now time.Time) (ended []boot.Attempt) 
 			r.offer(s)
 		}
 	}
-	return ended
+	return ended, righted
 }
 
 // sameVerdict says whether two verdicts say the same to a reader.

@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bootpuck/bootpuck/appliance/boot"
@@ -81,4 +83,35 @@ func TestGoesOnAfterAll(t *testing.T) {
 	if a := w.one(); a.State != boot.AttemptBooted || a.Took != w.now.Sub(a.Start) || a.Took < before.Took+20*time.Minute {
 		t.Errorf("%s, took %s", a.State, a.Took)
 	}
+}
+
+// TestVerdictIsPutRight: a machine that waits in its menu for longer than anybody
+// looks at one, and then boots, is told of once more: it is well. It is counted
+// once, and nothing that comes later is told.
+func TestVerdictIsPutRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := run(t, AttemptsConfig{}, nil)
+		g.Observe(offerA())
+		g.Observe(scriptA("menu (rule)"))
+		pass(2 * time.Hour)
+		if len(g.told) != 1 || g.told[0].Reason != boot.ReasonUnexplained {
+			t.Fatalf("told %+v", g.told)
+		}
+		g.Observe(boot.Event{Kind: boot.KindScript, MAC: macA, Addr: addrA, File: "/m/…/1", Action: boot.ActionBoot, Profile: "debian", Bytes: 10})
+		g.Observe(fileA("/files/vmlinuz", boot.ReasonNone))
+		pass(time.Hour)
+		g.Observe(boot.Event{Kind: boot.KindCallback, MAC: macA, Addr: addrA, Text: "pc: debian has failed", Reason: boot.ReasonAssignFailed})
+		pass(time.Hour)
+		var told []boot.Reason
+		for _, e := range g.told {
+			told = append(told, e.Reason)
+		}
+		if want := []boot.Reason{boot.ReasonUnexplained, boot.ReasonBooted}; !slices.Equal(told, want) || g.told[1].Attempt != g.told[0].Attempt {
+			t.Errorf("told %v, want %v", told, want)
+		}
+		if len(g.ended) != 1 {
+			t.Errorf("counted %d times", len(g.ended))
+		}
+		g.stop()
+	})
 }

@@ -450,7 +450,7 @@ func (tr *tracker) split(t *try, mac boot.MAC, now time.Time) *try {
 // retell builds the attempt anew from events, keeping who it is for the outside.
 func (t *try) retell(events []boot.Event, local func(string) boot.StageName) {
 	old := t.a
-	fresh := &try{seq: t.seq, rank: t.rank, elem: t.elem, tally: t.tally, told: t.told, judged: t.judged, named: t.named, stored: t.stored, kept: t.kept}
+	fresh := &try{seq: t.seq, rank: t.rank, elem: t.elem, tally: t.tally, told: t.told, said: t.said, judged: t.judged, named: t.named, stored: t.stored, kept: t.kept}
 	fresh.a = boot.Attempt{
 		ID: old.ID, Machine: old.Machine, Name: old.Name, Product: old.Product, Again: old.Again, Before: old.Before,
 		State: boot.AttemptRunning, Verdicts: old.Verdicts,

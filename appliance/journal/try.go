@@ -59,14 +59,15 @@ type try struct {
 	elem    *list.Element
 	tally   *tally // of its source, in the ranks that have one
 	cost    int
-	changed bool      // since it was last told of
-	told    bool      // Ended and Sink know
-	judged  time.Time // when the doctor last looked
-	named   time.Time // when the registry was last asked
-	stored  time.Time // when it was last handed to the store
-	unkept  bool      // the store has an older state
-	kept    bool      // the store has it
-	listed  bool      // of a tick
+	changed bool              // since it was last told of
+	told    bool              // Ended and Sink know
+	said    boot.AttemptState // what Sink was told; empty when it is told no more
+	judged  time.Time         // when the doctor last looked
+	named   time.Time         // when the registry was last asked
+	stored  time.Time         // when it was last handed to the store
+	unkept  bool              // the store has an older state
+	kept    bool              // the store has it
+	listed  bool              // of a tick
 }
 
 // act is one program on one network card asking for an address.

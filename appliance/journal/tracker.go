@@ -579,15 +579,15 @@ func (t *try) real() bool {
 
 // worth is the rank of an attempt.
 func (t *try) worth() rank {
-	real, asked := t.real(), t.a.Stage(boot.StageDiscover)
+	whole, asked := t.real(), t.a.Stage(boot.StageDiscover)
 	switch {
-	case t.finished() && !real:
+	case t.finished() && !whole:
 		return rankShallow
 	case t.finished() && t.a.State.Bad():
 		return rankBad
 	case t.finished():
 		return rankGood
-	case real:
+	case whole:
 		return rankDeep
 	case asked.Count > 1 && asked.Took >= time.Second, asked.Count > 0 && t.deep:
 		return rankAgain

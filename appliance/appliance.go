@@ -184,6 +184,9 @@ func (b *Box) Record(e boot.Event) {
 			}
 		}
 	}
+	if e.MAC == "" && e.Addr.IsValid() {
+		e.MAC = b.fromWire(e)
+	}
 	e.Arch, e.ArchKnown = arch, known
 	stage, ok := b.files.stage(e)
 	if ok {
@@ -212,6 +215,19 @@ func (b *Box) Record(e boot.Event) {
 	b.metrics.Record(e)
 	b.journal.Record(e)
 	logging.Event(b.cfg.Log, e)
+}
+
+// fromWire is whose transfer an event is when no lease of it was heard: the ROM of
+// the Raspberry Pi 3 uses the address that it is offered without asking for it.
+// Who answers for the address on the wire is whose it is.
+func (b *Box) fromWire(e boot.Event) boot.MAC {
+	switch e.Kind {
+	case boot.KindTFTP, boot.KindProbe, boot.KindProgress:
+	default:
+		return "" // HTTP has its own ways of telling, and nothing else comes from an address alone
+	}
+	mac, _, _ := b.neighbours.get(e.Addr)
+	return mac
 }
 
 // Listen opens every port, or none: what a person can put right (a port that is

@@ -112,6 +112,9 @@ func (h History) shape(c Client, seed Shape, fixed bool, o Open) (Ladder, Move) 
 	case !r.loaded && !good && c.Firmware == FirmwareUEFI:
 		spent := l.Tried&spentOffer != 0
 		if l, m = h.failed(l, SymptomReturned, asked, c, o); age >= NewBoot && (spent || m.Reason == ReasonQuirkSpent) {
+			if m.Reason == ReasonQuirkSpent && !l.Sure {
+				m = Move{} // no shape has failed: there was no address to boot with
+			}
 			l = l.anew() // another boot, which may try everything once more
 		}
 	default:
@@ -151,9 +154,14 @@ func (h History) failed(l Ladder, s Symptom, asked bool, c Client, o Open) (Ladd
 		l.Tried |= saidHopeless
 		return l, Move{Symptom: s, From: l.Shape, To: l.Shape, Reason: ReasonOption60}
 	}
+	heard := h.addressed || asked
+	if heard && !l.Sure {
+		// What was tried before the site's DHCP server answered has not failed.
+		l.Tried &^= partOffer
+	}
 	next, m := NextShape(l, s, o)
 	if m != (Move{}) {
-		next.Sure = next.Sure || h.addressed || asked
+		next.Sure = next.Sure || heard
 	}
 	return next, m
 }

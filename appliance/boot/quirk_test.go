@@ -323,7 +323,7 @@ func TestBootsOfTheLadder(t *testing.T) {
 		{3, 4 * time.Second, tw, ""},
 		{4, time.Second, dl, ""}, // came back at once: no new boot
 		{4, 4 * time.Second, tl, ""},
-		{5, NewBoot, d, ReasonQuirkSpent}, // the next boot tells it, and may begin anew
+		{5, NewBoot, d, "-"}, // the next boot begins anew; without an address nothing had failed
 		{5, 4 * time.Second, tw, ""},
 		{6, NewBoot, dl, ""}, // not everything has been tried yet
 	} {
@@ -533,6 +533,39 @@ func TestManyTransactions(t *testing.T) {
 		p.m.Asked(uefi.MAC, playerAddr)
 	}
 	if p.last.Move.Reason != ReasonQuirkSpent {
+		t.Errorf("%+v", p.last.Move)
+	}
+}
+
+// TestRungsWithoutAnAddress: what was tried before the site's DHCP server answered
+// has not failed, and is tried again as soon as it does.
+func TestRungsWithoutAnAddress(t *testing.T) {
+	p := newPlayer(t)
+	heard := func() { p.m.Overheard(uefi.MAC, &Foreign{Type: "offer", Your: playerAddr}) }
+	for range 5 {
+		p.ask(uefi, 1, 4*time.Second)
+	}
+	if p.last.Move.Reason != ReasonQuirkSpent {
+		t.Fatalf("the boot without an address: %+v", p.last.Move)
+	}
+	for i, want := range []Shape{{Form: FormTwoStep}, {Delay: RungDelay}, {Form: FormTwoStep, Delay: RungDelay}, {}} {
+		heard()
+		if got := p.ask(uefi, 2, 4*time.Second); got != want || (p.last.Move.Reason == ReasonQuirkSpent) != (i == 3) {
+			t.Errorf("with an address, offer %d: %v, %+v; want %v", i, got, p.last.Move, want)
+		}
+	}
+	// These have failed.
+	heard()
+	if got := p.ask(uefi, 2, 4*time.Second); got != (Shape{}) || p.last.Move != (Move{}) {
+		t.Errorf("after all: %v, %+v", got, p.last.Move)
+	}
+	// A boot in which every shape failed with an address tells it, also in the next one.
+	p = newPlayer(t)
+	for range 4 {
+		p.ask(uefi, 1, 4*time.Second)
+		heard()
+	}
+	if p.ask(uefi, 2, NewBoot); p.last.Move.Reason != ReasonQuirkSpent {
 		t.Errorf("%+v", p.last.Move)
 	}
 }

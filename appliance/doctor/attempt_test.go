@@ -110,6 +110,13 @@ func dhcpScenarios() []scenario {
 		{"option 60 known from others", boot.ReasonOption60, taken(boot.FirmwareUEFI, boot.FormTwoStep, efi).end(stalled), known60, boot.ReasonOption60, boot.Likely, "", ""},
 		{"iPXE without priority", boot.ReasonOption60, newFlow(boot.FirmwareIPXE).other(with60).offer(boot.FormScript, script, shaped(boot.Shape{NoPriority: true})).wait(3).lease().end(stalled), site(), boot.ReasonOption60, boot.Likely, "", ""},
 		{"iPXE with priority does not mind option 60", boot.ReasonOption60, newFlow(boot.FirmwareIPXE).other(with60).offer(boot.FormScript, script).wait(.2).lease().end(stalled), site(), "", "", "", ""},
+		{"a ROM took its address from a server that sends option 60", boot.ReasonOption60, taken(boot.FirmwareBIOS, boot.FormDirect, bios).end(stalled), known60, boot.ReasonOption60, boot.Likely, "192.0.2.1 sends option 60", ""},
+		{"a ROM took its address from another server", boot.ReasonOption60, taken(boot.FirmwareBIOS, boot.FormDirect, bios).end(stalled), site(func(l *boot.LAN) {
+			other := l.Servers[0]
+			other.Server, other.Classes, other.Findings = rival, []string{"PXEClient"}, []boot.Reason{boot.ReasonOption60}
+			l.Servers = append(l.Servers, other)
+		}), boot.ReasonTFTPNotRequested, boot.Likely, "", ""},
+		{"the server sends the ROM no option 60", boot.ReasonOption60, taken(boot.FirmwareBIOS, boot.FormDirect, bios, plain()).end(stalled), known60, boot.ReasonTFTPNotRequested, boot.Likely, "", ""},
 		{"option 60 of a server that is right again", boot.ReasonOption60, asking(boot.FirmwareUEFI, plain()).end(stalled), site(func(l *boot.LAN) { l.Servers[0].Classes = []string{"PXEClient"} }), "", "", "", ""},
 		{"option 60 beside a failure further on", boot.ReasonOption60, taken(boot.FirmwareUEFI, boot.FormDirect, efi, with60).ask(efi).end(stalled), site(), "", "", "", ""},
 
@@ -190,9 +197,22 @@ func lostScenarios() []scenario {
 		{"no DHCP server, not asked", boot.ReasonNoDHCPServer, asking(boot.FirmwareBIOS).end(stalled), site(unasked), boot.ReasonNoDHCPServer, boot.Likely, "ever heard", ""},
 		{"iPXE without a DHCP server", boot.ReasonNoDHCPServer, asking(boot.FirmwareIPXE).end(stalled), site(alone), boot.ReasonNoDHCPServer, boot.Certain, "", ""},
 		{"the loaded iPXE finds no DHCP server", boot.ReasonNoDHCPServer, chainAsking().end(stalled), site(alone), boot.ReasonNoDHCPServer, boot.Certain, "", ""},
-		{"the DHCP server fell silent when the boot program ran", boot.ReasonNoDHCPServer, chainAsking().end(stalled), site(func(l *boot.LAN) { l.Servers[0].Last = began.Add(time.Second) }), boot.ReasonNoDHCPServer, boot.Possible, "was last heard", ""},
-		{"the same, and a server that is not known answered a question before", boot.ReasonNoDHCPServer, chainAsking().end(stalled), site(func(l *boot.LAN) { l.Servers = nil }), boot.ReasonNoDHCPServer, boot.Possible, "was answered before", ""},
-		{"the DHCP server was heard yesterday", boot.ReasonNoDHCPServer, asking(boot.FirmwareUEFI).end(stalled), site(func(l *boot.LAN) { l.Servers[0].Last, l.Probes = began.Add(-24*time.Hour), nil }), boot.ReasonNoDHCPServer, boot.Possible, "24 h ago", ""},
+		{"the DHCP server fell silent when the boot program ran", boot.ReasonNoDHCPServer, chainAsking().end(stalled), site(func(l *boot.LAN) { l.Servers[0].Last = began.Add(time.Second) }), boot.ReasonNoDHCPServer, boot.Likely, "was last heard", ""},
+		{"the same, and a server that is not known answered a question before", boot.ReasonNoDHCPServer, chainAsking().end(stalled), site(func(l *boot.LAN) { l.Servers = nil }), boot.ReasonNoDHCPServer, boot.Likely, "was answered before", ""},
+		{"the DHCP server was heard yesterday", boot.ReasonNoDHCPServer, asking(boot.FirmwareUEFI).end(stalled), site(func(l *boot.LAN) { l.Servers[0].Last, l.Probes = began.Add(-24*time.Hour), nil }), boot.ReasonNoDHCPServer, boot.Likely, "24 h ago", ""},
+		{"the DHCP server was stopped after it had answered this box", boot.ReasonNoDHCPServer, asking(boot.FirmwareUEFI).end(stalled), site(stopped), boot.ReasonNoDHCPServer, boot.Likely, "Nothing shows that one runs", "Start the site's DHCP server"},
+		{"the same of a ROM, which may take offers unheard", boot.ReasonNoDHCPServer, asking(boot.FirmwareBIOS).end(stalled), site(stopped), boot.ReasonNoDHCPServer, boot.Possible, "", ""},
+		{"the same, and every shape was tried", boot.ReasonNoDHCPServer, spent(asking(boot.FirmwareUEFI)).end(stalled), site(stopped), boot.ReasonNoDHCPServer, boot.Likely, "", ""},
+		{"two servers answer others", boot.ReasonExhausted, asking(boot.FirmwareUEFI).end(stalled), site(func(l *boot.LAN) {
+			l.Probes = []boot.LANProbe{{Time: began.Add(time.Minute), Interface: "eth0", Answers: []netip.Addr{router, rival}}}
+		}), boot.ReasonExhausted, boot.Likely, "The DHCP servers 192.0.2.1 and 192.0.2.9 answer others", "servers 192.0.2.1 and 192.0.2.9 run"},
+		{"offered, and never acknowledged", boot.ReasonExhausted, taken(boot.FirmwareUEFI, boot.FormDirect, efi, plain()).wait(4).lease().wait(8).lease().wait(16).lease().end(stalled), site(), boot.ReasonExhausted, boot.Likely, "asked 4 times for 192.0.2.50 and got no acknowledgement", "still runs"},
+		{"a ROM's offer, never acknowledged", boot.ReasonExhausted, taken(boot.FirmwareBIOS, boot.FormDirect, bios, withFile).wait(4).lease().wait(8).lease().end(stalled), site(), boot.ReasonExhausted, boot.Likely, "asked 3 times", ""},
+		{"two-step, never acknowledged", boot.ReasonAskUnanswered, taken(boot.FirmwareUEFI, boot.FormTwoStep, efi, plain()).wait(4).lease().wait(8).lease().end(stalled), site(), "", "", "", ""},
+		{"acknowledged at last", boot.ReasonExhausted, taken(boot.FirmwareBIOS, boot.FormDirect, bios, plain()).wait(4).lease().wait(8).lease().other(boot.Foreign{Type: "ack", Server: router, Your: client}).end(stalled), site(), "", "", "", ""},
+		{"asked twice", boot.ReasonExhausted, taken(boot.FirmwareBIOS, boot.FormDirect, bios, plain()).wait(4).lease().end(stalled), site(), "", "", "", ""},
+		{"one REQUEST in three copies", boot.ReasonExhausted, taken(boot.FirmwareBIOS, boot.FormDirect, bios, plain()).lease().lease().end(stalled), site(), "", "", "", ""},
+		{"begins anew three times with one number", boot.ReasonExhausted, taken(boot.FirmwareBIOS, boot.FormDirect, bios, plain()).wait(9).offer(boot.FormDirect, bios).wait(4).lease().wait(9).offer(boot.FormDirect, bios).wait(4).lease().end(stalled), site(), "", "", "", ""},
 		{"DHCP offers are heard", boot.ReasonNoDHCPServer, asking(boot.FirmwareUEFI, plain()).end(stalled), site(alone), "", "", "", ""},
 		{"the DHCP server answers others", boot.ReasonNoDHCPServer, asking(boot.FirmwareUEFI).end(stalled), site(), "", "", "", ""},
 
@@ -218,6 +238,9 @@ func lostScenarios() []scenario {
 		{"there is no DHCP server", boot.ReasonSnooping, asking(boot.FirmwareIPXE).end(stalled), site(alone), "", "", "", ""},
 
 		{"every shape was tried without DHCP", boot.ReasonQuirkSpent, spent(asking(boot.FirmwareRPi, plain())).end(stalled), site(), boot.ReasonQuirkSpent, boot.Certain, "direct", ""},
+		{"every shape was tried, and no address was offered", boot.ReasonQuirkSpent, spent(asking(boot.FirmwareUEFI)).end(stalled), site(stopped, func(l *boot.LAN) { l.Servers = nil }), boot.ReasonNoDHCPServer, boot.Likely, "", ""},
+		{"only port 4011 is filtered", boot.ReasonAskUnanswered, spent(newFlow(boot.FirmwareUEFI).given().offer(boot.FormDirect, efi).wait(4).offer(boot.FormTwoStep, efi).wait(4).lease().wait(9)).offer(boot.FormDirect, efi).end(stalled), site(), boot.ReasonAskUnanswered, boot.Likely, "nothing arrived there", "4011"},
+		{"spent before the DHCP server was back", boot.ReasonQuirkSpent, spent(asking(boot.FirmwareUEFI).wait(9).given().offer(boot.FormTwoStep, efi).wait(4).lease().ask(efi).tftp(boot.StageLoader, efi)).end(stalled), site(), "", "", "", ""},
 		{"spent, then followed", boot.ReasonQuirkSpent, spent(asking(boot.FirmwareUEFI, plain())).wait(1).lease().tftp(boot.StageLoader, efi).end(stalled), site(), "", "", "", ""},
 
 		{"BIOS heard after 28 s", boot.ReasonSpanningTree, late(boot.FirmwareBIOS, 28).end(stalled), site(), boot.ReasonSpanningTree, boot.Likely, "28 s", "portfast"},

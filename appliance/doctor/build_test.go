@@ -299,7 +299,7 @@ func site(change ...func(*boot.LAN)) boot.LAN {
 		Now: began.Add(10 * time.Minute), ClockSet: true,
 		Servers: []boot.LANServer{{
 			Server: router, MAC: "52:54:00:00:00:aa", Interface: "eth0", DHCP: true, Expected: true,
-			First: began.Add(-time.Hour), Last: began.Add(-time.Minute), Replies: 40,
+			First: began.Add(-time.Hour), Last: began.Add(5 * time.Minute), Replies: 40,
 		}},
 		Ports: []boot.LANPort{{
 			Name: "eth0", MAC: "52:54:00:00:00:02", Up: true, Served: true, MTU: 1500, UpSince: began.Add(-time.Hour),
@@ -318,6 +318,15 @@ func site(change ...func(*boot.LAN)) boot.LAN {
 func alone(l *boot.LAN) {
 	l.Servers = nil
 	l.Probes = []boot.LANProbe{{Time: began.Add(-5 * time.Minute), Interface: "eth0"}}
+}
+
+// stopped is a LAN whose DHCP server answered a question of this box just before
+// the machine asked, and nobody since.
+func stopped(l *boot.LAN) {
+	if len(l.Servers) > 0 {
+		l.Servers[0].Last = began.Add(-3 * time.Second)
+	}
+	l.Probes[0].Time = began.Add(-3 * time.Second)
 }
 
 // unasked is a LAN where no DHCP server was heard and none was asked.

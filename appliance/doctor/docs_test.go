@@ -49,7 +49,7 @@ func page() string {
 		b.WriteString("## " + title + "\n\n| verdict | what it means | how it is told | what to do |\n|---|---|---|---|\n")
 		for _, r := range Rules() {
 			if r.LAN == lan {
-				b.WriteString("| `" + string(r.Name) + "` | " + r.Title + ". " + r.Name.Text() + " | " + r.Looks + " | " + r.Fix + " |\n")
+				b.WriteString("| `" + string(r.Name) + "` | " + r.Title + ". " + r.means() + " | " + r.Looks + " | " + r.Fix + " |\n")
 			}
 		}
 	}

@@ -35,6 +35,14 @@ type Rule struct {
 	survey   func(*survey) []boot.Verdict
 }
 
+// means is what the verdict's name stands for.
+func (r *Rule) means() string {
+	if r.LAN && r.Name == boot.ReasonNoDHCPServer {
+		return "No DHCP server answers on this LAN. Machines need an address before they can boot." // the reason speaks of one machine
+	}
+	return r.Name.Text()
+}
+
 // states is the set of states of an attempt that a rule speaks about.
 type states uint8
 

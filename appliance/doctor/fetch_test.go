@@ -17,6 +17,7 @@ func loaderScenarios() []scenario {
 	https := func() *flow { return taken(boot.FirmwareHTTP, boot.FormHTTP, "https://192.0.2.2/x.efi", plain()) }
 	return []scenario{
 		{"TFTP filtered", boot.ReasonTFTPNotRequested, uefi().end(stalled), site(), boot.ReasonTFTPNotRequested, boot.Likely, "no TFTP request", "port 69"},
+		{"TFTP and port 4011 filtered for a ROM", boot.ReasonTFTPNotRequested, taken(boot.FirmwareBIOS, boot.FormDirect, bios, plain()).end(stalled), site(), boot.ReasonTFTPNotRequested, boot.Likely, "no TFTP request", "UDP port 4011"},
 		{"answered on 4011, then nothing", boot.ReasonTFTPNotRequested, taken(boot.FirmwareUEFI, boot.FormTwoStep, efi, boot.Foreign{Server: router, Your: client, Next: "192.0.2.1"}).ask(efi).end(stalled), site(), boot.ReasonTFTPNotRequested, boot.Likely, "next server 192.0.2.1", "remove the next server"},
 		{"HTTP filtered", boot.ReasonTFTPNotRequested, taken(boot.FirmwareHTTP, boot.FormHTTP, httpLoader, plain()).end(stalled), site(), boot.ReasonTFTPNotRequested, boot.Likely, "by HTTP", "port 80"},
 		{"the box's address is used twice", boot.ReasonTFTPNotRequested, uefi().end(stalled), site(conflicting), boot.ReasonTFTPNotRequested, boot.Likely, "52:54:00:00:00:ff", ""},
@@ -113,7 +114,10 @@ func targetScenarios() []scenario {
 		{"the installer says so", boot.ReasonInstallerFailed, linux(rom()).says(boot.CallbackStarted, "started").wait(60).says(boot.CallbackFailed, "no disk found").end(failed), site(), boot.ReasonInstallerFailed, boot.Certain, "no disk found", "log"},
 		{"the installer is done", boot.ReasonInstallerFailed, linux(rom()).says(boot.CallbackDone, "done").end(boot.AttemptBooted), site(), "", "", "", ""},
 
-		{"iPXE comes back again and again", boot.ReasonBootLoop, chained(chained(chained(chained(newFlow(boot.FirmwareIPXE).offer(boot.FormScript, "tftp://192.0.2.2/undionly.kpxe").lease().tftp(boot.StageLoader, bios))))).event(boot.KindWarning, boot.ReasonLoop, "", "").script("/b", "", "").end(stalled), site(), boot.ReasonBootLoop, boot.Certain, "again and again", ""},
+		{"iPXE fetches it again and again", boot.ReasonBootLoop, chained(chained(chained(chained(newFlow(boot.FirmwareIPXE).offer(boot.FormScript, "tftp://192.0.2.2/undionly.kpxe").lease().tftp(boot.StageLoader, bios)).offer(boot.FormScript, "tftp://192.0.2.2/undionly.kpxe").lease().tftp(boot.StageLoader, bios)).offer(boot.FormScript, "tftp://192.0.2.2/undionly.kpxe").lease().tftp(boot.StageLoader, bios)).offer(boot.FormScript, "tftp://192.0.2.2/undionly.kpxe").lease().tftp(boot.StageLoader, bios)).event(boot.KindWarning, boot.ReasonLoop, "", "").script("/b", "", "").end(stalled), site(), boot.ReasonBootLoop, boot.Certain, "4 times", ""},
+		{"a ROM's iPXE fetches its first script again and again", boot.ReasonBootLoop, rom().wait(5).script("/b", "", "").wait(5).script("/b", "", "").wait(5).script("/b", "", "").event(boot.KindWarning, boot.ReasonLoop, "", "").end(stalled), site(), boot.ReasonBootLoop, boot.Certain, "4 times", ""},
+		{"offered again and again, fetched once", boot.ReasonBootLoop, asking(boot.FirmwareUEFI).event(boot.KindWarning, boot.ReasonLoop, "", "").wait(9).given().offer(boot.FormTwoStep, efi).wait(4).lease().ask(efi).tftp(boot.StageLoader, efi).script("/b", "", "").end(stalled), site(), "", "", "", ""},
+		{"offered again and again, never fetched", boot.ReasonBootLoop, asking(boot.FirmwareUEFI).event(boot.KindWarning, boot.ReasonLoop, "", "").end(stalled), site(), "", "", "", ""},
 		{"stopped by the loop breaker", boot.ReasonBootLoop, rom().script("/s", boot.ReasonLoopBreaker, "").end(boot.AttemptLocal), site(), boot.ReasonBootLoop, boot.Certain, "", "call back"},
 		{"tried twice", boot.ReasonBootLoop, fetchedEFI().wait(3).offer(boot.FormDirect, efi).tftp(boot.StageLoader, efi).end(stalled), site(), "", "", "", ""},
 

@@ -111,16 +111,16 @@ var attemptRules = []Rule{
 		Fix:      "Remove the boot file name and the next server from the DHCP server that is named.",
 	},
 	{
-		Name: boot.ReasonNoDHCPServer, dhcp: true, states: onBad, judge: judgeNoDHCPServer, explains: []boot.Reason{boot.ReasonSpanningTree, boot.ReasonSnooping},
+		Name: boot.ReasonNoDHCPServer, dhcp: true, states: onBad, judge: judgeNoDHCPServer, explains: []boot.Reason{boot.ReasonSpanningTree, boot.ReasonSnooping, boot.ReasonQuirkSpent, boot.ReasonExhausted},
 		Title: "No DHCP server answered",
-		Looks: "The machine asks on, takes no address, and no offer of one is heard; certain when a question of the box's own stays without an answer too, less sure when a DHCP server is known.",
+		Looks: "The machine asks on, takes no address, and no offer of one is heard; certain when a question of the box's own stays without an answer too, likely when nothing shows that a server runs: what was heard before the machine asked does not count.",
 		Fix:   "Start the site's DHCP server, or connect this port to its network.",
 	},
 	{
-		Name: boot.ReasonExhausted, dhcp: true, states: onBad, judge: judgeExhausted, explains: []boot.Reason{boot.ReasonSnooping, boot.ReasonOfferIgnored},
+		Name: boot.ReasonExhausted, dhcp: true, states: onBad, judge: judgeExhausted, explains: []boot.Reason{boot.ReasonSnooping, boot.ReasonOfferIgnored, boot.ReasonTFTPNotRequested, boot.ReasonScriptNotFetched, boot.ReasonQuirkSpent},
 		Title: "The DHCP server gives it no address",
-		Looks: "A DHCP server that answers others made this machine no offer that could be heard, or refused the address that it asked for (NAK).",
-		Fix:   "Enlarge the range, remove stale leases, check lists of known hardware addresses on the DHCP server.",
+		Looks: "A DHCP server that answers others since the machine began to ask made it no offer that could be heard, or refused the address that it asked for (NAK), or never acknowledged it: three REQUESTs or more, and no DISCOVER between them. Only possible when a server was last heard before.",
+		Fix:   "Look whether the DHCP server runs. Enlarge the range, remove stale leases, check lists of known hardware addresses on the DHCP server.",
 	},
 	{
 		Name: boot.ReasonSpanningTree, states: onBad, judge: judgeSpanningTree,
@@ -143,20 +143,20 @@ var attemptRules = []Rule{
 	{
 		Name: boot.ReasonQuirkSpent, states: onBad, judge: judgeQuirkSpent, explains: []boot.Reason{boot.ReasonOfferIgnored},
 		Title: "Every shape of offer was tried",
-		Looks: "The ladder of shapes came to its end in this boot.",
+		Looks: "The ladder of shapes came to its end in this boot, and no boot program was fetched. Only possible when no offer of an address was heard.",
 		Fix:   "Make sure that answers reach the machine; then reset its quirk, or start it from a USB stick with iPXE.",
 	},
 	{
-		Name: boot.ReasonAskUnanswered, dhcp: true, states: onBad, judge: judgeAskUnanswered, explains: []boot.Reason{boot.ReasonScriptNotFetched, boot.ReasonTFTPNotRequested},
+		Name: boot.ReasonAskUnanswered, dhcp: true, states: onBad, judge: judgeAskUnanswered, explains: []boot.Reason{boot.ReasonScriptNotFetched, boot.ReasonTFTPNotRequested, boot.ReasonQuirkSpent, boot.ReasonSnooping},
 		Title: "Port 4011 unanswered",
 		Looks: "UEFI took an address after a two-step offer, and no request came to port 4011 (likely); or one came and was refused (certain).",
 		Fix:   "Let UDP port 4011 through, or pin the direct style.",
 	},
 	{
-		Name: boot.ReasonTFTPNotRequested, dhcp: true, states: onBad, judge: judgeTFTPNotRequested,
+		Name: boot.ReasonTFTPNotRequested, dhcp: true, states: onBad, judge: judgeTFTPNotRequested, explains: []boot.Reason{boot.ReasonQuirkSpent},
 		Title: "The boot program was never asked for",
 		Looks: "The offer was accepted or port 4011 answered, and no TFTP request came (for HTTP Boot: no HTTP request). A next server of the DHCP server's is named.",
-		Fix:   "Let UDP port 69 (TCP port 80 for HTTP Boot) through; remove a foreign next server.",
+		Fix:   "Let UDP port 69 (for old BIOS ROMs also 4011; TCP port 80 for HTTP Boot) through; remove a foreign next server.",
 	},
 	{
 		Name: boot.ReasonTFTPLargeBlocks, states: onBad, judge: judgeLargeBlocks, explains: []boot.Reason{boot.ReasonTFTPBroken},
@@ -215,7 +215,7 @@ var attemptRules = []Rule{
 	{
 		Name: boot.ReasonBootLoop, states: onBad | onLocal, judge: judgeBootLoop, explains: []boot.Reason{boot.ReasonKernelNotFetched},
 		Title: "A boot loop",
-		Looks: "The same first stage more than three times within a minute although it runs, or the loop breaker's decision; possible when a whole target was fetched again within ten minutes and does not report.",
+		Looks: "The same first stage fetched whole more than three times although it runs, or the loop breaker's decision; possible when a whole target was fetched again within ten minutes and does not report.",
 		Fix:   "Find out why it comes back; the loop breaker keeps the disk safe meanwhile.",
 	},
 	{

@@ -105,11 +105,27 @@ func judgeOption60(v *view) (boot.Verdict, bool) {
 	// Its offer to this machine was not overheard; what it says to others was.
 	if list := v.servers(func(s *boot.LANServer) bool { return s.DHCP && slices.Contains(s.Findings, boot.ReasonOption60) }); len(list) > 0 {
 		s := list[0]
+		if i := slices.IndexFunc(list, func(s *boot.LANServer) bool { return v.tookFrom(s.Server) }); i >= 0 && v.cur != boot.FirmwareIPXE {
+			s, weaker = list[i], boot.Likely
+		}
 		text := fmt.Sprintf("The DHCP server %s sends option 60 (%s) to others on this LAN. Whoever gets it from there ignores every other boot server. %s.",
 			addrWord(s.Server), clip(strings.Join(s.Classes, ", "), maxWord), v.asked())
 		return verdict(weaker, boot.StageOffer, text, fix(addrWord(s.Server)), evidence(v.recent(v.offers), v.recent(v.leases))), true
 	}
 	return none, false
+}
+
+// tookFrom says whether the last program took its address from this server, and
+// nothing that the server said to it was heard to be without option 60.
+func (v *view) tookFrom(server netip.Addr) bool {
+	if v.heard(func(f foreign) bool {
+		return f.Server == server && f.Your.IsValid() && boot.ClassOf(f.Class) != boot.ClassPXE
+	}) != nil {
+		return false
+	}
+	return slices.ContainsFunc(v.recent(v.leases), func(e *boot.Event) bool {
+		return strings.HasSuffix(e.Text, " "+server.String())
+	})
 }
 
 func judgeTwin(v *view) (boot.Verdict, bool) {
@@ -246,13 +262,13 @@ func judgeBootFileWon(v *view) (boot.Verdict, bool) {
 			return none, false // a name for TFTP does not disturb HTTP Boot
 		}
 		conf = boot.Certain
-	case !v.leased():
+	case !v.leased(), v.unacknowledged() != nil:
 		return none, false
 	case v.ours(next):
 		conf = boot.Possible // it would have been asked of this box
 	case v.cur == boot.FirmwareIPXE && !v.noPriority(), v.cur == boot.FirmwareRPi:
 		conf = boot.Possible
-	case v.uefi() && v.lastForm() == boot.FormTwoStep:
+	case v.uefi() && v.takenForm() == boot.FormTwoStep:
 		conf = boot.Possible // firmware that got our offer prefers it
 	}
 	if !sure {
@@ -276,6 +292,23 @@ func (v *view) lastForm() boot.Form {
 		return v.a.Shapes[n-1].Form
 	}
 	return boot.FormNone
+}
+
+// takenForm is the form of the offer after which the last program took an address:
+// the box may have gone on to another since.
+func (v *view) takenForm() boot.Form {
+	leases, form := v.recent(v.leases), boot.FormNone
+	if len(leases) > 0 {
+		for _, o := range v.recent(v.offers) {
+			if !o.Time.After(leases[len(leases)-1].Time) {
+				form = o.Form
+			}
+		}
+	}
+	if form == boot.FormNone {
+		return v.lastForm()
+	}
+	return form
 }
 
 // sentAt is when an offer was on the wire.
@@ -414,7 +447,7 @@ func judgeAskUnanswered(v *view) (boot.Verdict, bool) {
 		return verdict(boot.Certain, boot.StageAsk, "The machine asked on port 4011 and was not answered: "+e.Reason.Text(), fix,
 			evidence(v.recent(v.offers), v.recent(v.leases), []*boot.Event{e})), true
 	}
-	if !v.uefi() || !v.leased() || v.lastForm() != boot.FormTwoStep {
+	if !v.uefi() || !v.leased() || v.takenForm() != boot.FormTwoStep || v.unacknowledged() != nil {
 		return none, false
 	}
 	text := v.asked() + ". It took an address, as firmware does when an offer suits it, and then had to ask UDP port 4011 of this box; nothing arrived there."

@@ -36,7 +36,7 @@ func judgeTFTPNotRequested(v *view) (boot.Verdict, bool) {
 			return none, false
 		}
 		after = "It was offered its boot menu"
-	case !v.leased(), v.uefi() && v.lastForm() == boot.FormTwoStep:
+	case !v.leased(), v.uefi() && v.takenForm() == boot.FormTwoStep, v.unacknowledged() != nil:
 		return none, false
 	default:
 		after = "It took the offer and an address"
@@ -48,6 +48,9 @@ func judgeTFTPNotRequested(v *view) (boot.Verdict, bool) {
 	}
 	text := after + ", but no TFTP request for the boot program came."
 	fix := "Let UDP port 69 to this box through, and the answers from its other UDP ports, on switches, access points and firewalls between it and the machine."
+	if v.cur == boot.FirmwareBIOS && len(acks) == 0 {
+		fix += " Let UDP port 4011 through as well: old ROMs ask there even after a direct offer."
+	}
 	if f := v.heard(func(f foreign) bool { return f.Your.IsValid() && f.Next != "" && !v.ours(f.Next) }); f != nil {
 		text += fmt.Sprintf(" The DHCP server %s names the next server %s: some firmware asks there.", addrWord(f.Server), clip(f.Next, maxWord))
 		fix += " On the DHCP server " + addrWord(f.Server) + " remove the next server (siaddr, option 66)."

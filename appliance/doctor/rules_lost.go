@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -30,9 +31,12 @@ func judgeNoDHCPServer(v *view) (boot.Verdict, bool) {
 		}
 		ev = append(ev, boot.Evidence{Time: p.Time, Text: "the box asks for an address on " + clip(p.Interface, maxWord) + ": no answer"})
 	case len(known) > 0:
-		conf, what = boot.Possible, capital(lastHeard(known[0], v.now))
+		what = "Nothing shows that one runs: " + lastHeard(known[0], v.now)
 	case v.probe() != nil:
-		conf, what = boot.Possible, "A question of this box's own was answered before."
+		what = "A question of this box's own was answered before the machine asked, none since."
+	}
+	if conf == boot.Likely && (len(known) > 0 || v.probe() != nil) && !v.hearsOffers() {
+		conf = boot.Possible // an offer may have been sent that is not heard here
 	}
 	if v.a.Relayed || v.asks() < 2 {
 		// A relay's answers are not heard here; a single question proves little.
@@ -47,16 +51,41 @@ func lastHeard(s *boot.LANServer, now time.Time) string {
 	return fmt.Sprintf("the DHCP server %s was last heard %s ago.", addrWord(s.Server), lasting(now.Sub(s.Last)))
 }
 
+// hearsOffers says whether offers to the last program are heard here: other
+// programs than these take them as unicast, and take an address only when there
+// is something to boot.
+func (v *view) hearsOffers() bool {
+	return v.cur == boot.FirmwareUEFI || v.cur == boot.FirmwareHTTP || v.cur == boot.FirmwareIPXE
+}
+
+// dhcpServers names servers within a sentence, and the verb with them.
+func dhcpServers(servers []netip.Addr, one, many string) string {
+	if len(servers) == 1 {
+		return "DHCP server " + addrWord(servers[0]) + " " + one
+	}
+	return "DHCP servers " + list(addrs(servers)) + " " + many
+}
+
 func judgeExhausted(v *view) (boot.Verdict, bool) {
-	fix := func(server string) string {
-		return "Look at the DHCP server " + server + ": enlarge its range, remove stale leases, and check whether it serves known hardware addresses only (" + string(v.a.MAC) + ")."
+	fix := func(servers []netip.Addr) string {
+		return "Look whether the " + dhcpServers(servers, "runs", "run") + " and this LAN reaches it. Enlarge its range, remove stale leases, and check whether it serves known hardware addresses only (" + string(v.a.MAC) + ")."
 	}
 	nak := v.heard(func(f foreign) bool { return f.Type == "nak" })
 	granted := v.heard(func(f foreign) bool { return f.Type == "ack" && f.Your.IsValid() })
 	if nak != nil && granted == nil && v.stuck() && len(v.recent(v.acks)) == 0 && v.waited(patience) {
 		return verdict(boot.Likely, boot.StageLease,
 			fmt.Sprintf("The DHCP server %s refused the address that the machine asked for (NAK), and gave it no other.", addrWord(nak.Server)),
-			fix(addrWord(nak.Server)), nak.evidence(), evidence(v.recent(v.offers), v.recent(v.leases))), true
+			fix([]netip.Addr{nak.Server}), nak.evidence(), evidence(v.recent(v.offers), v.recent(v.leases))), true
+	}
+	if asked := v.unacknowledged(); asked != nil && v.waited(patience) {
+		wanted := "an address"
+		if a := asked[0].Addr; a.IsValid() {
+			wanted = addrWord(a)
+		}
+		todo := "Look whether the DHCP server still runs, whether its answers reach the machine, and whether it keeps the address for another one. Remove stale leases, and check whether it serves known hardware addresses only (" + string(v.a.MAC) + ")."
+		return verdict(boot.Likely, boot.StageLease,
+			fmt.Sprintf("%s asked %s for %s and got no acknowledgement: the DHCP server offered the address and did not grant it.", capital(firmwareWord(v.cur)), times(len(asked)), wanted),
+			todo, evidence(v.recent(v.offers), asked)), true
 	}
 	if !v.addressless() {
 		return none, false
@@ -68,7 +97,7 @@ func judgeExhausted(v *view) (boot.Verdict, bool) {
 	conf := boot.Likely
 	var what string
 	if len(alive) > 0 {
-		what = "The DHCP server " + list(addrs(alive)) + " answers others, but no offer of it to this machine was heard."
+		what = "The " + dhcpServers(alive, "answers", "answer") + " others, but no such offer to this machine was heard."
 	} else {
 		conf, what = boot.Possible, capital(lastHeard(known[0], v.now))
 		alive = append(alive, known[0].Server)
@@ -76,12 +105,10 @@ func judgeExhausted(v *view) (boot.Verdict, bool) {
 	switch {
 	case v.a.Relayed, v.asks() < 2:
 		conf = boot.Possible
-	case v.cur != boot.FirmwareUEFI && v.cur != boot.FirmwareHTTP && v.cur != boot.FirmwareIPXE:
-		// Other programs take offers as unicast, which is not heard here, and take an
-		// address only when there is something to boot.
+	case !v.hearsOffers():
 		conf = boot.Possible
 	}
-	return verdict(conf, boot.StageLease, v.asked()+". "+what, fix(list(addrs(alive))), evidence(v.recent(v.offers))), true
+	return verdict(conf, boot.StageLease, v.asked()+". "+what, fix(alive), evidence(v.recent(v.offers))), true
 }
 
 // trust is where the switch is to be told to let this box's answers through.
@@ -204,7 +231,7 @@ func judgeOfferIgnored(v *view) (boot.Verdict, bool) {
 			conf = boot.Possible // iPXE ignores no boot offer that reaches it
 		}
 	case len(v.alive()) > 0 && !v.a.Relayed && v.cur != boot.FirmwareIPXE:
-		conf, what = boot.Possible, "The DHCP server "+list(addrs(v.alive()))+" answers others; what it says to this machine is not heard here."
+		conf, what = boot.Possible, "The "+dhcpServers(v.alive(), "answers", "answer")+" others; what is said to this machine is not heard here."
 	default:
 		return none, false
 	}
@@ -221,14 +248,18 @@ func judgeOfferIgnored(v *view) (boot.Verdict, bool) {
 
 func judgeQuirkSpent(v *view) (boot.Verdict, bool) {
 	e := v.spent()
-	if e == nil || v.fetchedSince(e.Time) {
+	if e == nil || v.hasLoader() || v.fetchedSince(e.Time) {
 		return none, false
+	}
+	conf := boot.Certain
+	if !v.addressed() {
+		conf = boot.Possible // without an address it can follow nothing, whatever the shape
 	}
 	text := "Every shape of offer was tried with this machine, and it followed none"
 	if tried := v.tried(); len(tried) > 0 {
 		text += ": " + strings.Join(tried, "; ")
 	}
-	return verdict(boot.Certain, boot.StageOffer, text+".",
+	return verdict(conf, boot.StageOffer, text+".",
 		"Make sure that answers reach the machine (DHCP snooping, relay, another VLAN). Then reset its quirk, update its firmware, or start it from a USB stick with iPXE.",
 		evidence([]*boot.Event{e}, v.recent(v.offers))), true
 }

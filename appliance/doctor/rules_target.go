@@ -246,33 +246,47 @@ func judgeBootLoop(v *view) (boot.Verdict, bool) {
 		return none, false
 	}
 	fix := "Find out why it does not go on: the machine's screen, the rest of this verdict, the capture. A rule can keep it from booting from the network for some time (snooze)."
-	n := v.a.Stage(boot.StageLoader).Count
+	n := v.firstStages()
 	i := slices.IndexFunc(v.others, func(e *boot.Event) bool { return e.Reason == boot.ReasonLoop })
 	switch {
-	case i >= 0 && v.started():
-		return verdict(boot.Certain, boot.StageOffer, fmt.Sprintf("The machine was given the same first stage again and again within a minute (%s in this boot), though it runs: it comes back instead of going on.", times(max(v.asks(), n, 4))),
-			fix, evidence(v.others[i:i+1], v.offers)), true
-	case i >= 0:
-		return verdict(boot.Possible, boot.StageOffer, "The same first stage was offered to this machine more than three times within a minute.", fix, evidence(v.others[i:i+1], v.offers)), true
+	case i >= 0 && n >= loopFetches && v.started():
+		return verdict(boot.Certain, boot.StageLoader, fmt.Sprintf("The machine fetched the same first stage again and again (%s in this boot), and it runs: it comes back instead of going on.", times(n)),
+			fix, evidence(v.others[i:i+1], v.fetches, v.autoexecs)), true
 	case v.a.Again && v.targeted() && v.blocking() == nil && !v.reported() && v.stepFailed() == nil:
 		return verdict(boot.Possible, boot.StageKernel, "The machine fetched a whole target within ten minutes of another attempt: it may be starting over and over.", fix, evidence(v.targets())), true
-	case n >= 4 && v.started() && v.lead != boot.FirmwareRPi && v.whole4():
+	case n >= loopFetches && v.started() && v.lead != boot.FirmwareRPi:
 		return verdict(boot.Likely, boot.StageLoader, fmt.Sprintf("The machine fetched its boot program %s, and it runs each time without going on.", times(n)), fix, evidence(v.fetches)), true
 	}
 	return none, false
 }
 
-// whole4 says whether the very same boot program was fetched whole four times.
-func (v *view) whole4() bool {
+// loopFetches is how often the very same first stage must have been fetched whole
+// to be a loop. That it was offered as often says only that it was not followed.
+const loopFetches = 4
+
+// firstStages is how often the very same first stage was fetched whole: the boot
+// program, or for the iPXE in a card's ROM its first script.
+func (v *view) firstStages() int {
 	seen := map[string]int{}
+	most := 0
+	count := func(e *boot.Event) {
+		seen[cleaned(e.File)]++
+		most = max(most, seen[cleaned(e.File)])
+	}
 	for _, e := range v.fetches {
 		if v.whole(e) && v.isLoader(e) {
-			if seen[cleaned(e.File)]++; seen[cleaned(e.File)] >= 4 {
-				return true
-			}
+			count(e)
 		}
 	}
-	return false
+	if most > 0 || v.lead != boot.FirmwareIPXE {
+		return most
+	}
+	for _, e := range v.autoexecs {
+		if e.Reason == boot.ReasonNone {
+			count(e)
+		}
+	}
+	return most
 }
 
 func judgeBooted(v *view) (boot.Verdict, bool) {

@@ -601,20 +601,19 @@ func (v *view) later() bool {
 	return slices.ContainsFunc(v.events, func(e boot.Event) bool { return talks(&e) && e.Time.Before(v.phase) })
 }
 
-// alive lists the DHCP servers that answered somebody about the time of the last
-// program's round. What was heard before a later round says nothing: it may have
-// been the answer to this machine itself, and the server is gone since.
+// alive lists the DHCP servers that answered somebody since the last program
+// began to ask. What was heard before says nothing: the server may be gone since,
+// be it that it answered this machine itself or a question of the box's.
 func (v *view) alive() []netip.Addr {
-	since := v.a.Start.Add(-serverFresh)
-	later := v.later()
-	if later {
+	since := v.a.Start
+	if v.later() {
 		since = v.phase.Add(-time.Second) // answers may be heard before the box has sent its own
 	}
 	var out []netip.Addr
 	for _, s := range v.servers(func(s *boot.LANServer) bool { return s.DHCP && !s.Last.Before(since) }) {
 		out = append(out, s.Server)
 	}
-	if p := v.probe(); p != nil && (!later || !p.Time.Before(since)) {
+	if p := v.probe(); p != nil && !p.Time.Before(since) {
 		for _, a := range p.Answers {
 			if !slices.Contains(out, a) {
 				out = append(out, a)
@@ -622,6 +621,49 @@ func (v *view) alive() []netip.Addr {
 		}
 	}
 	return out
+}
+
+// addressed says whether any program of the attempt was offered an address, or
+// took one, as far as was heard.
+func (v *view) addressed() bool {
+	return len(v.leases) > 0 || v.a.Reached(boot.StageLease) ||
+		slices.ContainsFunc(v.foreign, func(f foreign) bool { return f.Your.IsValid() && f.Type != "nak" })
+}
+
+// pressed is how often a REQUEST must come, without a DISCOVER in between, before
+// it counts as not acknowledged; copies that a relay makes come at once.
+const (
+	pressed = 3
+	copied  = 200 * time.Millisecond
+)
+
+// unacknowledged lists the REQUESTs of the last program for an address that it
+// was offered and never granted; nil when there is no sign of that. ROMs use one
+// transaction number for everything, so a DISCOVER in between begins anew.
+func (v *view) unacknowledged() []*boot.Event {
+	if !v.stuck() || len(v.recent(v.acks)) > 0 || v.heard(func(f foreign) bool { return f.Type == "ack" && f.Your.IsValid() }) != nil {
+		return nil
+	}
+	var run, longest []*boot.Event
+	for i := range v.events {
+		e := &v.events[i]
+		if e.Time.Before(v.phase) || !talks(e) {
+			continue
+		}
+		if e.Kind != boot.KindLease || len(run) > 0 && run[0].XID != e.XID {
+			run = nil
+		}
+		if e.Kind != boot.KindLease || len(run) > 0 && e.Time.Sub(run[len(run)-1].Time) < copied {
+			continue
+		}
+		if run = append(run, e); len(run) > len(longest) {
+			longest = run
+		}
+	}
+	if len(longest) < pressed {
+		return nil
+	}
+	return longest
 }
 
 // unanswered is the latest question to the DHCP servers about the time of the

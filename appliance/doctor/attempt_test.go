@@ -363,3 +363,26 @@ func TestEveryVerdictIsProvoked(t *testing.T) {
 		}
 	}
 }
+
+// TestUnheardOffers: where offers of addresses are not heard, that ours was not
+// followed stands beside the silence of the DHCP server.
+func TestUnheardOffers(t *testing.T) {
+	for name, c := range map[string]struct {
+		fw   boot.Firmware
+		want []boot.Reason
+	}{
+		"ROM":  {boot.FirmwareBIOS, []boot.Reason{boot.ReasonNoDHCPServer, boot.ReasonExhausted, boot.ReasonOfferIgnored}},
+		"UEFI": {boot.FirmwareUEFI, []boot.Reason{boot.ReasonNoDHCPServer, boot.ReasonExhausted}},
+	} {
+		var got []boot.Reason
+		for _, d := range Judge(asking(c.fw).end(boot.AttemptStalled), site(stopped)) {
+			got = append(got, d.Name)
+			if d.Name == boot.ReasonExhausted && d.Confidence != boot.Possible {
+				t.Errorf("%s: %s is %s", name, d.Name, d.Confidence)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

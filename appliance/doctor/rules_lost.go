@@ -232,6 +232,8 @@ func judgeOfferIgnored(v *view) (boot.Verdict, bool) {
 		}
 	case len(v.alive()) > 0 && !v.a.Relayed && v.cur != boot.FirmwareIPXE:
 		conf, what = boot.Possible, "The "+dhcpServers(v.alive(), "answers", "answer")+" others; what is said to this machine is not heard here."
+	case len(v.knownDHCP()) > 0 && v.unanswered() == nil && !v.hearsOffers() && !v.a.Relayed:
+		conf, what = boot.Possible, "Whether a DHCP server offered it an address is not heard here: such offers may go to the machine alone."
 	default:
 		return none, false
 	}

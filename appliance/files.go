@@ -206,7 +206,7 @@ func (f *fileSet) openConfig(req tftp.Request, name string) (file tftp.File, err
 	}
 	f.sink(boot.Event{
 		Kind: boot.KindScript, Reason: out.Reason, MAC: out.MAC, GUID: out.GUID, Addr: req.Client.Addr(), Interface: req.Link,
-		File: name, Bytes: int64(len(text)), Text: out.Text, Action: out.Action, Profile: out.Profile,
+		File: name, Bytes: int64(len(text)), Text: out.Text, Action: out.Action, Profile: out.Profile, Elsewhere: out.Elsewhere,
 	})
 	return bytes.NewReader(text), nil, true
 }

@@ -112,7 +112,10 @@ func (s scripts) machine(dst []byte, q bootweb.Query) ([]byte, bootweb.Script) {
 // render writes a plan in the language of the program that asked. What cannot be
 // written down is said on the machine's screen, and the local disk comes next.
 func (s scripts) render(dst []byte, plan boot.Plan, ask registry.Ask, out bootweb.Script) ([]byte, bootweb.Script) {
-	out.Reason, out.Action, out.Profile = plan.Choice.Reason, plan.Choice.Action, plan.Choice.Profile
+	out.Reason, out.Action, out.Profile, out.Elsewhere = plan.Choice.Reason, plan.Told(), plan.Choice.Profile, plan.Elsewhere()
+	if plan.Choice.Source == boot.SourceSettings && strings.Contains(s.box.cfg.Settings.DefaultScript, "://") {
+		out.Elsewhere = true
+	}
 	r := s.box.files.renderer
 	var text []byte
 	var reason boot.Reason
@@ -299,7 +302,7 @@ func (b *Box) config(dst []byte, name string, from netip.Addr, base, files strin
 		// nothing, and its own disk is what nothing comes to.
 		plan.Choice.Action = boot.ActionLocal
 	}
-	out.Action, out.Profile = plan.Choice.Action, plan.Choice.Profile
+	out.Action, out.Profile, out.Elsewhere = plan.Told(), plan.Choice.Profile, plan.Elsewhere()
 	var reason boot.Reason
 	if pxelinux {
 		text, reason = b.files.renderer.PXELinux(dst, plan, fetchFrom(folder, plan, base, files))

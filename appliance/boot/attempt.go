@@ -183,6 +183,8 @@ type Attempt struct {
 	Profile string       `json:"profile,omitempty"` // of the decision
 	Armed   bool         `json:"armed,omitempty"`   // it was a destructive boot
 
+	Elsewhere bool `json:"elsewhere,omitempty"` // what it boots comes from other servers, so the box sees nothing of it
+
 	Foreign  []Foreign `json:"foreign,omitempty"`  // what other servers said to it
 	Shapes   []Shape   `json:"shapes,omitempty"`   // shapes of offer that it was given, in order, repetitions left out
 	Verdicts []Verdict `json:"verdicts,omitempty"` // the main one first

@@ -73,6 +73,7 @@ type Event struct {
 	Attempt   AttemptID     // of KindVerdict
 	Action    Action        // of a decision, or of a text rendered by one: what the machine is to do
 	Profile   string        // same: which profile; empty when none is behind it
+	Elsewhere bool          // of a script: what it boots is fetched from other servers, or may be
 	Shape     *Shape        // of an offer that is not of the default shape; never changed once set
 }
 

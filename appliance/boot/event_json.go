@@ -39,6 +39,7 @@ type eventJSON struct {
 	Shape      *Shape    `json:"shape,omitempty"`
 	Action     Action    `json:"action,omitempty"`
 	Profile    string    `json:"profile,omitempty"`
+	Elsewhere  bool      `json:"elsewhere,omitempty"`
 }
 
 // MarshalJSON writes the API's form: empty fields are left out, the duration is
@@ -48,7 +49,7 @@ func (e Event) MarshalJSON() ([]byte, error) {
 		Seq: e.Seq, Time: e.Time, Kind: e.Kind, Reason: e.Reason, MAC: e.MAC, Interface: e.Interface,
 		XID: e.XID, Firmware: e.Firmware, Form: e.Form, File: e.File, Bytes: e.Bytes,
 		DurationMS: float64(e.Duration.Microseconds()) / 1000, Retries: e.Retries, Text: e.Text,
-		Class: e.Class, Secs: e.Secs, Total: e.Total, Block: e.Block, Acked: e.Acked, Foreign: e.Foreign, Attempt: e.Attempt, Shape: e.Shape, Action: e.Action, Profile: e.Profile,
+		Class: e.Class, Secs: e.Secs, Total: e.Total, Block: e.Block, Acked: e.Acked, Foreign: e.Foreign, Attempt: e.Attempt, Shape: e.Shape, Action: e.Action, Profile: e.Profile, Elsewhere: e.Elsewhere,
 	}
 	if e.Reason != ReasonNone {
 		j.ReasonText = e.Reason.Text()
@@ -76,7 +77,7 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 	*e = Event{
 		Seq: j.Seq, Time: j.Time, Kind: j.Kind, Reason: j.Reason, MAC: j.MAC, Interface: j.Interface,
 		XID: j.XID, Firmware: j.Firmware, Form: j.Form, File: j.File, Bytes: j.Bytes, Retries: j.Retries, Text: j.Text,
-		Class: j.Class, Secs: j.Secs, Total: j.Total, Block: j.Block, Acked: j.Acked, Foreign: j.Foreign, Attempt: j.Attempt, Shape: j.Shape, Action: j.Action, Profile: j.Profile,
+		Class: j.Class, Secs: j.Secs, Total: j.Total, Block: j.Block, Acked: j.Acked, Foreign: j.Foreign, Attempt: j.Attempt, Shape: j.Shape, Action: j.Action, Profile: j.Profile, Elsewhere: j.Elsewhere,
 	}
 	// Out of range, the conversion would be the processor's choice.
 	if ms := j.DurationMS; math.Abs(ms) <= maxDurationMS {

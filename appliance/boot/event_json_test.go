@@ -15,7 +15,7 @@ func fullEvent() Event {
 		GUID: GUID{1, 2, 3, 15: 9}, Addr: netip.MustParseAddr("192.0.2.5"), Interface: "eth0", XID: 0xdeadbeef, Arch: ArchUEFIx64, ArchKnown: true,
 		Firmware: FirmwareUEFI, Form: FormDirect, File: "snponly.efi\x00<b>", Bytes: 5, Duration: 1234567 * time.Microsecond, Retries: 2, Text: "words",
 		Class: "PXEClient", Secs: 12, Total: 9, Block: 1468, Acked: true, Attempt: "ab",
-		Action: ActionBoot, Profile: "rescue",
+		Action: ActionBoot, Profile: "rescue", Elsewhere: true,
 		Foreign: &Foreign{Type: "offer", Server: netip.MustParseAddr("192.0.2.1"), Port: 67, Your: netip.MustParseAddr("192.0.2.5"), File: "x", DNS: true, XID: 1},
 		Shape:   &Shape{Form: FormTwoStep, Delay: 300 * time.Millisecond, Block: 512},
 	}

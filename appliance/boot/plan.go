@@ -1,6 +1,9 @@
 package boot
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Plan is a choice made ready for a machine: every template expanded, every
 // path a name below the box's root or an absolute URL. What renders it decides
@@ -22,6 +25,45 @@ type Plan struct {
 	Menu                       []PlanEntry // of a menu target, or the built-in menu's profiles
 	Seconds                    int         // until the menu's default is taken
 	Default                    int         // index in Menu that is taken by time-out; -1: the local disk
+}
+
+// Told is the plan's action as events have it: ActionArmed only for what
+// overwrites something and has to report its end. A harmless target that is booted
+// once is a boot like any other.
+func (p Plan) Told() Action {
+	if p.Choice.Action == ActionArmed && !p.Target.Destructive {
+		return ActionBoot
+	}
+	return p.Choice.Action
+}
+
+// Elsewhere says whether what the machine boots is fetched from other servers, or
+// may be: the box then sees nothing of it after its script.
+func (p Plan) Elsewhere() bool {
+	switch p.Choice.Action {
+	case ActionBoot, ActionArmed:
+	case ActionMenu, ActionSilent, ActionLocal, ActionAsk:
+		return false
+	}
+	t := p.Target
+	if p.Then != nil {
+		t = *p.Then
+	}
+	remote := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "://") })
+	}
+	switch t.Kind {
+	case TargetChain, TargetSAN, TargetScript:
+		return true
+	case TargetLinux:
+		return remote(append(t.Initrds[:len(t.Initrds):len(t.Initrds)], t.Kernel)...)
+	case TargetWimboot:
+		return remote(t.Kernel) || t.Wim != nil && remote(t.Wim.Wim)
+	case TargetEFI, TargetPXELinux, TargetGRUB:
+		return remote(t.Program)
+	case TargetLocal, TargetMenu:
+	}
+	return false
 }
 
 // PlanEntry is a line of a menu as one machine sees it.

@@ -301,7 +301,7 @@ func (s *Server) render(w http.ResponseWriter, r *http.Request, q Query, res *Re
 		*buf = text
 	}
 	s.identify(ev, q, script)
-	ev.Text, ev.Action, ev.Profile = script.Text, script.Action, script.Profile
+	ev.Text, ev.Action, ev.Profile, ev.Elsewhere = script.Text, script.Action, script.Profile, script.Elsewhere
 	res.Reason = script.Reason
 	status := script.status()
 	if script.Reason == boot.ReasonNotFound || status >= http.StatusBadRequest && len(text) == 0 {

@@ -52,6 +52,8 @@ type Script struct {
 	// carries a decision out.
 	Action  boot.Action
 	Profile string
+	// Elsewhere: what it boots is fetched from other servers.
+	Elsewhere bool
 }
 
 // status is the HTTP status of the answer. Firmware and iPXE show only the

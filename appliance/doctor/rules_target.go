@@ -308,6 +308,10 @@ func judgeBooted(v *view) (boot.Verdict, bool) {
 		conf, sign = boot.Certain, "its operating system asked for an address"
 	}
 	text := "The machine booted"
+	if v.a.Elsewhere && !v.targeted() && conf == boot.Likely {
+		// A step that fails there is told by the script; a hang is not.
+		conf, text, sign = boot.Possible, "The machine was handed over", "what it boots comes from another server, of which this box sees nothing"
+	}
 	if len(how) > 0 {
 		text += " (" + strings.Join(how, ", ") + ")"
 	}
@@ -323,7 +327,7 @@ func judgeLeftLocal(v *view) (boot.Verdict, bool) {
 	conf := boot.Likely
 	for i := range v.events {
 		e := &v.events[i]
-		if e.Kind == boot.KindDecision && strings.HasPrefix(e.File, string(boot.ActionLocal)) {
+		if e.Kind == boot.KindDecision && e.Action == boot.ActionLocal {
 			conf = boot.Certain
 		}
 	}

@@ -59,7 +59,10 @@ func option60Scene() *scene {
 		}
 	}
 	return &scene{
-		name: "option60", dhcp: lab.DHCPConfig{Option60: true},
+		// iPXE goes with the first boot offer that comes once it has an address: the
+		// ping before an address is offered, on unless told otherwise, lets the box be
+		// first.
+		name: "option60", dhcp: lab.DHCPConfig{Option60: true, Ping: true},
 		rows: []fault{
 			row("o60-uefi", "uefi-x64", "UEFI", "certain"),
 			row("o60-2017", "uefi-2017", "UEFI of 2014 to 2017", "certain"),

@@ -161,6 +161,13 @@ func (t *try) scripted(idle time.Duration) outcome {
 		return t.fetching(s, idle)
 	}
 	switch system := t.a.Reached(boot.StageSystem); {
+	case t.a.Elsewhere && !t.a.Armed:
+		// What it fetches there the box cannot see: nothing speaks against it. Had a
+		// step failed, its script would have said so.
+		if system {
+			return booted
+		}
+		return booted.after(idle, quietScript)
 	case t.a.Action == boot.ActionBoot || t.a.Action == boot.ActionArmed:
 		return stalled.after(idle, quietScript)
 	case system:

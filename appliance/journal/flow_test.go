@@ -157,6 +157,8 @@ type pc struct {
 	fw   boot.Firmware
 	xid  uint32
 	form boot.Form
+	// elsewhere: what its scripts boot comes from other servers.
+	elsewhere bool
 }
 
 func guid(n byte) boot.GUID { return boot.GUID{0: 0x4c, 5: 0x11, 9: 0x80, 15: n} }
@@ -292,6 +294,7 @@ func (p *pc) scriptReason(name, text string, r boot.Reason) *pc {
 	e := p.event(boot.KindScript)
 	e.Addr, e.File, e.Text, e.Bytes, e.Reason = p.addr, name, text, 700, r
 	e.Action, e.Profile = told(text)
+	e.Elsewhere = p.elsewhere && e.Action != ""
 	p.w.see(e)
 	return p
 }
@@ -383,6 +386,19 @@ var healthyFlows = []struct {
 		p.script("/s", decidedBoot).http("/files/vmlinuz", 8<<20)
 		w.wait(5 * time.Minute)
 	}, boot.AttemptBooted, boot.StageKernel, "discover offer lease loader autoexec script kernel", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+	{"chained to another server", func(w *wire) {
+		p := w.pc(1, boot.FirmwareUEFI).loader("x86_64/snponly.efi")
+		p.elsewhere = true
+		p.booting(": boot far (machine)")
+		w.wait(2 * time.Minute)
+	}, boot.AttemptBooted, boot.StageScript, "discover offer lease probe loader autoexec script", []boot.Firmware{boot.FirmwareUEFI, boot.FirmwareIPXE}},
+	{"a disk on the network", func(w *wire) {
+		p := w.pc(1, boot.FirmwareIPXE).discover().lease()
+		p.elsewhere = true
+		p.booting(": boot iscsi (machine)")
+		w.wait(20 * time.Second)
+		p.system()
+	}, boot.AttemptBooted, boot.StageSystem, "discover offer lease autoexec script system", []boot.Firmware{boot.FirmwareIPXE}},
 	{"HTTP Boot", func(w *wire) {
 		p := w.pc(1, boot.FirmwareHTTP)
 		p.form = boot.FormHTTP

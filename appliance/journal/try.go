@@ -652,6 +652,7 @@ func (t *try) decided(e *boot.Event) {
 		t.a.Profile = e.Profile
 	}
 	t.a.Armed = t.a.Armed || e.Action == boot.ActionArmed
+	t.a.Elsewhere = t.a.Elsewhere || e.Elsewhere
 }
 
 // leaves takes that a script told that it leaves for the disk.

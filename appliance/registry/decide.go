@@ -380,7 +380,7 @@ func (r *Registry) decided(p *planning, plan boot.Plan, now time.Time) {
 		return
 	}
 	e := p.event(boot.KindDecision, c.Reason, p.title()+text)
-	e.Time, e.Action, e.Profile = now, c.Action, c.Profile
+	e.Time, e.Action, e.Profile = now, plan.Told(), c.Profile
 	r.tell(e)
 }
 

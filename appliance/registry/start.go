@@ -107,7 +107,10 @@ func (p *planning) begin(c boot.Choice, profile boot.Profile, target boot.Target
 	err := r.do(t, StartTimeout)
 	if err == nil {
 		e := p.event(boot.KindDecision, boot.ReasonNone, p.title()+" starts "+profile.Name+" ("+string(seen.Mode)+", boot "+count(next.Used)+")")
-		e.Action, e.Profile = boot.ActionArmed, profile.Name
+		e.Action, e.Profile = boot.ActionBoot, profile.Name
+		if next.Destructive {
+			e.Action = boot.ActionArmed
+		}
 		r.tell(e)
 		return plan, boot.ReasonNone
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -28,6 +29,8 @@ import (
 // its memory of clients and its book of models. The DHCP server, TFTP and HTTP
 // are the test's, and tell the box what the real ones tell.
 type wire struct {
+	transfers sync.Mutex // held while a packet or the silence of a transfer is handled
+
 	t       *testing.T
 	box     *Box
 	handler *proxydhcp.Handler
@@ -172,6 +175,8 @@ func (w *wire) toTFTP(d pxesim.Datagram) []pxesim.Delivery {
 	reply := func(port uint16, b []byte) []pxesim.Delivery {
 		return []pxesim.Delivery{{Datagram: pxesim.Datagram{Src: netip.AddrPortFrom(d.Dst.Addr(), port), Dst: d.Src, Payload: b}}}
 	}
+	w.transfers.Lock()
+	defer w.transfers.Unlock()
 	if op := binary.BigEndian.Uint16(d.Payload); op != 1 {
 		return w.goesOn(d, op, reply)
 	}
@@ -209,7 +214,11 @@ func (w *wire) toTFTP(d pxesim.Datagram) []pxesim.Delivery {
 		}
 		oack = append(append(append(append(oack, fields[i]...), 0), v...), 0)
 	}
-	s.silent = time.AfterFunc(10*time.Second, func() { w.ended(d.Src, s, boot.ReasonClientSilent) })
+	s.silent = time.AfterFunc(10*time.Second, func() {
+		w.transfers.Lock()
+		defer w.transfers.Unlock()
+		w.ended(d.Src, s, boot.ReasonClientSilent)
+	})
 	if len(oack) > 2 {
 		return reply(s.port, oack)
 	}
@@ -243,7 +252,8 @@ func (w *wire) goesOn(d pxesim.Datagram, op uint16, reply func(uint16, []byte) [
 	return nil
 }
 
-// ended tells the end of a transfer as the box's own server does.
+// ended tells the end of a transfer as the box's own server does. w.transfers is
+// held.
 func (w *wire) ended(from netip.AddrPort, s *session, reason boot.Reason) {
 	if w.sessions[from] != s {
 		return

@@ -524,6 +524,7 @@ func verdictEvent(a boot.Attempt, now time.Time) boot.Event {
 	return boot.Event{
 		Time: now, Kind: boot.KindVerdict, Reason: v.Name, MAC: a.MAC, GUID: a.GUID, Addr: a.Addr, Interface: a.Interface,
 		Arch: a.Arch, ArchKnown: a.ArchKnown, Attempt: a.ID, Duration: a.Took, Text: v.Text,
+		File: a.Stage(a.At).File, // what it was at last
 	}
 }
 

@@ -158,7 +158,7 @@ func TestAttemptEndsOnce(t *testing.T) {
 		if a.State != boot.AttemptFailed || a.Verdict().Name != boot.ReasonFetchBroken || a.Machine != "m1" || a.Name != "Anna's ?[31mdesk" || a.Product != "Box" {
 			t.Errorf("ended %+v", a)
 		}
-		if e.Kind != boot.KindVerdict || e.Reason != boot.ReasonFetchBroken || e.Attempt != a.ID || e.MAC != macA || e.Text != "broken" || e.Time.IsZero() {
+		if e.Kind != boot.KindVerdict || e.Reason != boot.ReasonFetchBroken || e.Attempt != a.ID || e.MAC != macA || e.Text != "broken" || e.File != a.Stage(a.At).File || e.File == "" || e.Time.IsZero() {
 			t.Errorf("told %+v", e)
 		}
 		if n := len(judged); n < 10 || n > 60 || judged[n-1] != boot.AttemptFailed {

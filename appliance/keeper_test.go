@@ -2,6 +2,9 @@ package appliance
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,4 +75,29 @@ func TestStopWithHungMedium(t *testing.T) {
 			t.Errorf("%d models written", sound.docs)
 		}
 	})
+}
+
+// TestSigningKey: the key of quirk files is made once, kept, and never replaced
+// behind the operator's back.
+func TestSigningKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), signName)
+	first, err := signingKey(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := signingKey(path); err != nil || !again.Equal(first) {
+		t.Errorf("another key the second time, %v", err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("others may read it: %v, %v", info, err)
+	}
+	if err := os.WriteFile(path, []byte("not a key\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if key, err := signingKey(path); err == nil || key != nil || !strings.Contains(err.Error(), "delete the file") {
+		t.Errorf("a damaged key: %v", err)
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "not a key\n" {
+		t.Errorf("the damaged file was touched: %q, %v", data, err)
+	}
 }

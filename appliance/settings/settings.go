@@ -50,7 +50,7 @@ type Document struct {
 	Interface     []string `json:"interface"`      // interfaces to serve; empty: all
 	State         string   `json:"state"`          // state directory
 	HTTP          string   `json:"http"`           // boot plane listener
-	Admin         string   `json:"admin"`          // status page and API listener
+	Admin         string   `json:"admin"`          // pages and API listener
 	Metrics       string   `json:"metrics"`        // Prometheus listener
 	Files         string   `json:"files"`          // operator's own files
 	DefaultScript string   `json:"default-script"` // files/PATH or URL
@@ -181,7 +181,7 @@ func Flags(flags *flag.FlagSet, doc *Document) {
 	flags.Var(&listFlag{to: &doc.Interface}, "interface", "network interface to serve (repeatable; default all)")
 	flags.StringVar(&doc.State, "state", doc.State, "directory for settings and state")
 	flags.StringVar(&doc.HTTP, "http", doc.HTTP, "address of the HTTP server for machines")
-	flags.StringVar(&doc.Admin, "admin", doc.Admin, "address of the status page and API")
+	flags.StringVar(&doc.Admin, "admin", doc.Admin, "address of the pages and the API")
 	flags.StringVar(&doc.Metrics, "metrics", doc.Metrics, "address of the Prometheus endpoint")
 	flags.StringVar(&doc.Files, "files", doc.Files, "directory of your own files, served read-only as files/… by TFTP and HTTP")
 	flags.StringVar(&doc.DefaultScript, "default-script", doc.DefaultScript, "what machines get instead of the menu: files/PATH or a URL")
